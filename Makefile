@@ -1,0 +1,47 @@
+# The two commands of a fresh machine are `make demo` and `make test`; they need only Python 3.11 or newer, and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint types imports unit test-slow clean
+
+help:
+	@echo 'make demo       install, then send a sample archive to the built-in sandbox'
+	@echo 'make test       install with the development tools, then lint, types, import rules and all tests'
+	@echo 'make test-slow  the slow checks: many kills, many rows'
+	@echo 'make clean      remove what these made'
+
+demo: $(VENV)/installed
+	$(BIN)/bulkup demo
+
+test: lint types imports unit
+
+lint: $(VENV)/developing
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/developing
+	$(BIN)/mypy
+
+imports: $(VENV)/developing
+	$(BIN)/lint-imports --no-logo
+
+unit: $(VENV)/developing
+	$(BIN)/pytest -n 2 -m 'not slow'
+
+test-slow: $(VENV)/developing
+	$(BIN)/pytest -m slow
+
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bulkup needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv --upgrade-deps $(VENV)
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/developing: $(VENV)/installed
+	$(BIN)/pip install --quiet --group dev
+	@touch $@
+
+clean:
+	rm -rf $(VENV) bulkup-demo build dist .mypy_cache .ruff_cache .hypothesis
