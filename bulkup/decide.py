@@ -1,0 +1,79 @@
+"""What follows a failure: pure decisions of the two levels of retry.
+
+The first level sends the same request again, the second makes a new init. A third thing is forbidden: repeating an
+init that people would notice. For those only a 429, or a request that surely never arrived, may be repeated.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from bulkup.model import Again, Failure, Traits
+
+MAX_ROUNDS = 4
+"""Inits made for one document in one run, before its URL counts as unusable."""
+
+_TOO_MANY = 429
+_BAD_REQUEST = 400
+_SERVER_ERROR = 500
+
+
+class Next(StrEnum):
+    """What to do with the documents of a failed step."""
+
+    SPLIT = "split"
+    AFRESH = "afresh"
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+
+def init_again(failure: Failure, traits: Traits) -> bool:
+    """Whether the same init may be sent again."""
+    if failure.again is not Again.SAME:
+        return False
+    return traits.repeatable_init or failure.status == _TOO_MANY or not failure.sent
+
+
+def wants_fallback(failure: Failure, traits: Traits) -> bool:
+    """Whether an init's answer points to the vendor's other flow."""
+    return (
+        traits.fallback_status is not None and failure.status == traits.fallback_status and failure.retry_after is None
+    )
+
+
+def after_init(failure: Failure, traits: Traits, *, several: bool) -> Next:
+    """What follows an init that was not repeated.
+
+    Args:
+        several: it carried several documents that need not stay together.
+    """
+    if several and failure.status == _BAD_REQUEST:
+        return Next.SPLIT
+    return Next.UNKNOWN if ambiguous(failure) and not traits.repeatable_init else Next.FAIL
+
+
+def after_transfer(failure: Failure, traits: Traits, *, single_use: bool, rounds: int, reread: bool) -> Next:
+    """What follows a transfer that was not repeated.
+
+    Args:
+        single_use: its URL or effect can't be repeated.
+        rounds: inits made so far, this one included.
+        reread: the file changed once before.
+    """
+    if single_use or not traits.repeatable_init:
+        return Next.UNKNOWN if ambiguous(failure) else Next.FAIL
+    if failure.again is not Again.FRESH or rounds >= MAX_ROUNDS or (failure.code == "file_changed" and reread):
+        return Next.FAIL
+    return Next.AFRESH
+
+
+def ambiguous(failure: Failure) -> bool:
+    """Whether a request may have had its effect all the same: a lost answer, or any 5xx."""
+    if not failure.sent or failure.again is Again.FRESH:
+        return False
+    return (not failure.answered and failure.again is Again.SAME) or (failure.status or 0) >= _SERVER_ERROR
+
+
+def stops_lane(failure: Failure) -> bool:
+    """Whether every other row of this vendor would fail alike: wrong credentials, or nobody there."""
+    return failure.code in {"unauthorized", "unreachable", "tls_failed"}

@@ -1,0 +1,92 @@
+"""Server-Sent Events, decoded from bytes as they come (WHATWG HTML, 9.2.6). Pure: feed it, take what is complete."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSentEvent:
+    """One event: its name (``message`` if the server gave none) and its data."""
+
+    event: str
+    data: str
+
+
+class OversizedEventError(ValueError):
+    """The server sends an event without end."""
+
+
+class SseDecoder:
+    """Splits on CR, LF and CRLF only (a str would also split on U+2028), whatever the chunks look like.
+
+    Args:
+        limit: the longest event, in bytes; more raises `OversizedEventError`.
+    """
+
+    def __init__(self, limit: int = 64 * 1024 * 1024) -> None:
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._pending = 0
+        self._skip_lf = False
+        self._fresh = True
+        self._event = ""
+        self._data: list[str] = []
+
+    def feed(self, chunk: bytes) -> list[ServerSentEvent]:
+        """The events that ``chunk`` completes. A stream's end dispatches nothing: an event needs its blank line."""
+        if self._skip_lf and chunk:
+            chunk = chunk.removeprefix(b"\n")
+            self._skip_lf = False
+        if not chunk:
+            return []
+        events: list[ServerSentEvent] = []
+        start = 0
+        for end in _LINE_END.finditer(chunk):
+            self._parts.append(chunk[start : end.start()])
+            start = end.end()
+            line = b"".join(self._parts)
+            self._parts.clear()
+            self._held -= self._pending
+            self._pending = 0
+            event = self._line(line)
+            if event is not None:
+                events.append(event)
+        # the CR may be the first half of a CRLF whose LF comes with the next chunk
+        self._skip_lf = chunk.endswith(b"\r")
+        rest = chunk[start:]
+        if rest:
+            self._parts.append(rest)
+            self._pending += len(rest)
+            self._held += len(rest)
+            if self._held > self._limit:
+                msg = f"an event is longer than {self._limit} bytes"
+                raise OversizedEventError(msg)
+        return events
+
+    def _line(self, line: bytes) -> ServerSentEvent | None:
+        if self._fresh:
+            self._fresh = False
+            line = line.removeprefix(_BOM)
+        if not line:
+            return self._dispatch()
+        if line.startswith(b":"):
+            return None
+        name, _, value = line.partition(b":")
+        text = value.removeprefix(b" ").decode("utf-8", "replace")
+        if name == b"data":
+            self._data.append(text)
+            self._held += len(line)
+        elif name == b"event":
+            self._event = text
+        return None
+
+    def _dispatch(self) -> ServerSentEvent | None:
+        event, data = self._event, self._data
+        self._event, self._data, self._held = "", [], 0
+        return ServerSentEvent(event or "message", "\n".join(data)) if data else None
