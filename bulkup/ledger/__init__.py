@@ -1,0 +1,18 @@
+"""The ledger: queue, write-ahead log and the report's source. The only package that speaks SQL."""
+
+from bulkup.ledger.admission import Admission
+from bulkup.ledger.marks import Answered, Ended, Initiated, Mark, Reset, Stored
+from bulkup.ledger.store import Candidate, Ledger, Leftover
+
+__all__ = [
+    "Admission",
+    "Answered",
+    "Candidate",
+    "Ended",
+    "Initiated",
+    "Ledger",
+    "Leftover",
+    "Mark",
+    "Reset",
+    "Stored",
+]

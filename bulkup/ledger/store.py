@@ -1,0 +1,358 @@
+"""The ledger itself: one database, kept across runs. Blocking; the engine calls it from one thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Row,
+    and_,
+    create_engine,
+    event,
+    func,
+    insert,
+    inspect,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from bulkup.errors import LedgerError, LedgerWriteError
+from bulkup.ledger import admission as admitting
+from bulkup.ledger.admission import Admission
+from bulkup.ledger.marks import Mark, write
+from bulkup.ledger.schema import VERSION, documents, former_documents, incoming, meta, metadata, runs
+from bulkup.model import Columns, Complaint, Content, Document, Invalid, State
+from bulkup.model import Row as ManifestRow
+
+Parse = Callable[[str, Mapping[str, object]], Columns]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A row that a run may have to send.
+
+    Attributes:
+        share: rows with the same value may share one init; or, if bundled, make one document.
+        sent: what was sent, if it is completed.
+    """
+
+    document: Document[Columns]
+    share: str
+    bundled: bool
+    sent: Content | None
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A row that an earlier run left half-way, or could not decide."""
+
+    document: Document[Columns]
+    share: str
+    bundled: bool
+    state: State
+    flow: str
+    job_id: str | None
+    document_id: str | None
+    content: Content
+    initiated_at: str
+
+
+class Ledger:
+    """A ledger database. Use it as a context manager.
+
+    Args:
+        path: the SQLite file; None: a ledger in memory that is forgotten.
+        exclusive: for a run: creates the file if need be (readable by its owner only) and locks out other runs.
+        parse: makes a provider's columns of stored cells.
+
+    Raises:
+        LedgerError: it can't be opened, is newer than this bulkup, or is in use.
+    """
+
+    def __init__(self, path: Path | None, *, parse: Parse, exclusive: bool = True) -> None:
+        self._path = path
+        self._parse = parse
+        self._exclusive = exclusive
+        self._lock: FileLock | None = None
+        self._engine: Engine
+        self._connection: Connection
+
+    def __enter__(self) -> Self:
+        if self._path is not None:
+            self._prepare(self._path)
+        url = f"sqlite:///{self._path}" if self._path is not None else "sqlite://"
+        self._engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+        event.listen(self._engine, "connect", _durable)
+        try:
+            self._connection = self._engine.connect()
+            self._check_version()
+        except DBAPIError as error:
+            self.__exit__(None, None, None)
+            raise LedgerError(f"{self.name}: {_words(error)}") from None
+        except LedgerError:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if hasattr(self, "_connection"):
+            self._connection.close()
+        self._engine.dispose()
+        if self._lock is not None:
+            self._lock.release()
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+        return str(self._path) if self._path is not None else "the ledger in memory"
+
+    def _prepare(self, path: Path) -> None:
+        if not self._exclusive:
+            if not path.exists():
+                raise LedgerError(f"{path}: there is no ledger here (--ledger names another)")
+            return
+        try:
+            real = path.resolve()
+            self._lock = FileLock(f"{real}.lock", timeout=0, mode=0o600)
+            self._lock.acquire()
+            os.close(os.open(real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except Timeout:
+            self._lock = None
+            raise LedgerError(f"{path}: another run is using this ledger; wait for it, or name another") from None
+        except OSError as error:
+            if self._lock is not None:
+                self._lock.release()
+            raise LedgerError(f"{path}: can't open the ledger: {error.strerror}") from None
+
+    def _check_version(self) -> None:
+        tables = inspect(self._connection).get_table_names()
+        if "bulkup_meta" not in tables:
+            if tables or not self._exclusive:
+                raise LedgerError(f"{self.name}: is not a ledger of bulkup")
+            metadata.create_all(self._connection)
+            self._connection.execute(insert(meta).values(name="schema_version", value=str(VERSION)))
+            self._connection.commit()
+            return
+        version = self._connection.scalar(select(meta.c.value).where(meta.c.name == "schema_version"))
+        if version is None or int(version) > VERSION:
+            raise LedgerError(
+                f"{self.name}: was written by a newer bulkup (schema {version}, this one knows {VERSION}): upgrade it"
+            )
+        self._connection.rollback()
+
+    # --- taking a manifest in -------------------------------------------------------------------------------------
+
+    def stage(
+        self,
+        items: Iterable[ManifestRow | Invalid | Complaint],
+        name: str,
+        max_bundle: Mapping[str, int],
+        complain: Callable[[Complaint], None],
+    ) -> Admission:
+        """Read a manifest's rows without touching the ledger.
+
+        Args:
+            name: the manifest's, as the user gave it.
+            max_bundle: for each provider how many files one document may have.
+            complain: told of each complaint as it is found.
+        """
+        with self._writing():
+            return admitting.stage(self._connection, items, name, max_bundle, complain)
+
+    def staged_providers(self) -> list[str]:
+        """The providers that the staged rows name."""
+        query = select(incoming.c.provider).where(incoming.c.error.is_(None)).distinct()
+        return sorted(self._connection.scalars(query))
+
+    def admit(self, manifest: str, run_id: str, now: str, *, rows: int, retry_unknown: bool, keep: bool = True) -> None:
+        """Make the staged rows those of a run.
+
+        Args:
+            manifest: the manifest's absolute path.
+            keep: False leaves the transaction open, to be rolled back by `forget`: a dry run.
+        """
+        with self._writing(commit=keep):
+            admitting.start_run(self._connection, run_id, manifest, now, rows)
+            admitting.merge(self._connection, manifest, run_id, now, retry_unknown=retry_unknown)
+
+    def forget(self) -> None:
+        """Undo what `admit` did with ``keep=False``."""
+        self._connection.rollback()
+
+    # --- what is to be done ---------------------------------------------------------------------------------------
+
+    def candidates(self, run_id: str, provider: str, after: Candidate | None, limit: int) -> list[Candidate]:
+        """The next rows that may have to be sent, those that belong together beside each other."""
+        d = documents.c
+        order = (d.bundled, d.share, d.row)
+        query = (
+            select(documents)
+            .where(d.admitted_by == run_id, d.provider == provider)
+            .where(d.state.in_([State.PENDING.value, State.COMPLETED.value]))
+            .order_by(*order)
+            .limit(limit)
+        )
+        if after is not None:
+            query = query.where(tuple_(*order) > tuple_(after.bundled, after.share, after.document.number))
+        return [self._candidate(row) for row in self._connection.execute(query)]
+
+    def leftovers(self, run_id: str, provider: str, after: Leftover | None, limit: int) -> list[Leftover]:
+        """Rows that an earlier run left initiated, stored, unknown or failed for good; those of one job together."""
+        d = documents.c
+        halfway = [State.INITIATED.value, State.STORED.value, State.UNKNOWN.value]
+        order = (func.coalesce(d.job_id, ""), d.target, d.id)
+        query = (
+            select(documents)
+            .where(d.admitted_by == run_id, d.provider == provider)
+            .where(or_(d.state.in_(halfway), and_(d.state == State.FAILED.value, ~d.retriable)))
+            .order_by(*order)
+            .limit(limit)
+        )
+        if after is not None:
+            query = query.where(tuple_(*order) > tuple_(after.job_id or "", after.document.target, after.document.id))
+        return [self._leftover(row) for row in self._connection.execute(query)]
+
+    def claimed(self, provider: str, target: str) -> frozenset[str]:
+        """All document ids of a target that the ledger holds."""
+        d = documents.c
+        query = select(d.document_id).where(d.provider == provider, d.target == target, d.document_id.is_not(None))
+        former = (
+            select(former_documents.c.document_id).join(documents).where(d.provider == provider, d.target == target)
+        )
+        return frozenset(self._connection.scalars(query)) | frozenset(filter(None, self._connection.scalars(former)))
+
+    def providers(self, run_id: str) -> list[str]:
+        """The providers that a run's rows name."""
+        query = select(documents.c.provider).where(documents.c.admitted_by == run_id).distinct()
+        return sorted(filter(None, self._connection.scalars(query)))
+
+    # --- what happened --------------------------------------------------------------------------------------------
+
+    def write(self, marks: Sequence[Mark]) -> None:
+        """Write marks, durably.
+
+        Raises:
+            LedgerWriteError: it can't be written any more.
+        """
+        with self._writing():
+            write(self._connection, marks)
+
+    def finish_run(self, run_id: str, now: str, summary: Mapping[str, object]) -> None:
+        """Note that a run ended, and how."""
+        with self._writing():
+            self._connection.execute(
+                update(runs).where(runs.c.run_id == run_id).values(finished_at=now, summary=dict(summary))
+            )
+
+    def states(self, run_id: str) -> dict[State, int]:
+        """How many rows of a run's manifest are in each state."""
+        query = (
+            select(documents.c.state, func.count()).where(documents.c.admitted_by == run_id).group_by(documents.c.state)
+        )
+        return {State(state): count for state, count in self._connection.execute(query)}
+
+    def invalid(self, run_id: str) -> list[tuple[str, int, str]]:
+        """Key, row number and error of the rows of a run that could not be sent at all."""
+        d = documents.c
+        query = select(d.key, d.row, d.error).where(d.admitted_by == run_id, d.error_code == "invalid_row")
+        return [(key, row, error) for key, row, error in self._connection.execute(query.order_by(d.row))]
+
+    def rows(self, state: State | None = None, run_id: str | None = None) -> Iterator[dict[str, Any]]:
+        """All rows, as they stand, in the order they were admitted."""
+        query = select(documents).order_by(documents.c.id)
+        if state is not None:
+            query = query.where(documents.c.state == state.value)
+        if run_id is not None:
+            query = query.where(documents.c.run_id == run_id)
+        for row in self._connection.execution_options(yield_per=1000).execute(query).mappings():
+            yield dict(row)
+
+    def totals(self) -> dict[State, int]:
+        """How many rows are in each state."""
+        query = select(documents.c.state, func.count()).group_by(documents.c.state)
+        return {State(state): count for state, count in self._connection.execute(query)}
+
+    def reasons(self) -> list[tuple[str, str, str, int, str]]:
+        """Why rows failed or are unknown: state, stage, error code, how many, and one of the errors."""
+        d = documents.c
+        query = (
+            select(d.state, d.stage, d.error_code, func.count(), func.min(d.error))
+            .where(d.state.in_([State.FAILED.value, State.UNKNOWN.value]))
+            .group_by(d.state, d.stage, d.error_code)
+            .order_by(func.count().desc())
+        )
+        return [tuple(row) for row in self._connection.execute(query)]
+
+    def runs(self, limit: int) -> list[dict[str, Any]]:
+        """The last runs, newest first."""
+        query = select(runs).order_by(runs.c.started_at.desc()).limit(limit)
+        return [dict(row) for row in self._connection.execute(query).mappings()]
+
+    # --- helpers --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _writing(self, *, commit: bool = True) -> Iterator[None]:
+        try:
+            yield
+            if commit:
+                self._connection.commit()
+        except DBAPIError as error:
+            self._connection.rollback()
+            raise LedgerWriteError(f"{self.name}: can't write the ledger: {_words(error)}") from None
+        except BaseException:
+            self._connection.rollback()
+            raise
+
+    def _document(self, row: Row[Any]) -> Document[Columns]:
+        columns = self._parse(row.provider, row.cells)
+        return Document(row.id, row.key, row.row, row.provider, row.target, row.path, row.filename, columns)
+
+    def _candidate(self, row: Row[Any]) -> Candidate:
+        sent = _content(row) if row.state == State.COMPLETED.value else None
+        return Candidate(self._document(row), row.share, row.bundled, sent)
+
+    def _leftover(self, row: Row[Any]) -> Leftover:
+        return Leftover(
+            self._document(row),
+            row.share,
+            row.bundled,
+            State(row.state),
+            row.flow or "",
+            row.job_id,
+            row.document_id,
+            _content(row),
+            row.initiated_at or "",
+        )
+
+
+def _content(row: Row[Any]) -> Content:
+    return Content(row.size or 0, row.mtime_ns or 0, row.md5, row.sha256)
+
+
+def _durable(connection: Any, _record: object) -> None:
+    """Write-ahead log, and every commit on the disk before it is believed."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA busy_timeout=10000")
+    cursor.close()
+
+
+def _words(error: DBAPIError) -> str:
+    """The database's own words, without the statement and its parameters."""
+    return str(error.orig).splitlines()[0] if error.orig is not None else type(error).__name__
