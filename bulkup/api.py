@@ -1,0 +1,198 @@
+"""Calls to one vendor's API: authorised, paced, retried where that is harmless. Implements `providers.base.Caller`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from urllib.parse import urlencode, urlsplit
+
+import anyio
+import orjson
+
+from bulkup.answers import judge_api, judge_store
+from bulkup.clock import Clock
+from bulkup.errors import StepError
+from bulkup.http import Limits, Request, Response, Stream, Transport, body_of
+from bulkup.model import Failure
+from bulkup.pace import Pacer
+from bulkup.providers.base import Adapter, Answer, Job, Json, Renewable
+from bulkup.retry import retrying
+from bulkup.schedule import Backoff
+from bulkup.secret import SignedUrl
+from bulkup.track import Tracker
+
+log = logging.getLogger("bulkup.api")
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+_RENEW_BEFORE = 60.0
+"""Seconds before its end at which a token is renewed."""
+_UNAUTHORIZED = 401
+
+
+class Api:
+    """One vendor's API. Its `adapter` is replaced when a token is renewed.
+
+    Args:
+        adapter: the vendor.
+        transport: carries the requests.
+        limits: deadlines of one exchange.
+        backoff: retries of calls that may be repeated (RFC 9110, 9.2.2); a POST is sent once.
+        clock: time and chance.
+        tracker: follows jobs.
+        pacer: shared by everything that talks to this vendor.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        transport: Transport,
+        *,
+        limits: Limits,
+        backoff: Backoff,
+        clock: Clock,
+        tracker: Tracker,
+        pacer: Pacer,
+    ) -> None:
+        self.adapter = adapter
+        self._transport = transport
+        self._limits = limits
+        self._backoff = backoff
+        self._clock = clock
+        self._tracker = tracker
+        self._pacer = pacer
+        self._renewing = anyio.Lock()
+
+    def with_adapter(self, adapter: Adapter) -> Api:
+        """The same API through another adapter."""
+        return Api(
+            adapter,
+            self._transport,
+            limits=self._limits,
+            backoff=self._backoff,
+            clock=self._clock,
+            tracker=self._tracker,
+            pacer=self._pacer,
+        )
+
+    async def call(
+        self, method: str, path: str, *, json: object = None, params: Mapping[str, str] | None = None
+    ) -> Answer:
+        """See `Caller.call`."""
+        body = b"" if json is None else orjson.dumps(json)
+
+        async def once() -> Answer:
+            response = await self._exchange(method, path, body, params)
+            failure = self._judge(response)
+            if failure is not None:
+                self._pacer.hold(failure.retry_after)
+                raise StepError(failure)
+            return Answer(response.status, response.headers, response.body)
+
+        if method in _IDEMPOTENT:
+            return await retrying(once, self._backoff, self._clock)
+        return await once()
+
+    async def follow(self, job: Job) -> Json:
+        """See `Caller.follow`."""
+        return await self._tracker.follow(self, job)
+
+    @asynccontextmanager
+    async def listen(self, path: str, limits: Limits) -> AsyncIterator[Stream]:
+        """An answer without end, such as Server-Sent Events; raises `StepError` if the vendor refuses it."""
+        await self._ready()
+        request = self._request("GET", path, b"", None, (("Accept", "text/event-stream"),))
+        async with self._transport.stream(request, limits) as stream:
+            log.debug("GET %s -> %d", path, stream.response.status)
+            failure = self._judge(stream.response)
+            if failure is not None:
+                self._pacer.hold(failure.retry_after)
+                raise StepError(failure)
+            yield stream
+
+    async def fetch(self, url: SignedUrl, *, auth: bool) -> bytes:
+        """See `Caller.fetch`."""
+        if auth and url.origin != SignedUrl(self.adapter.base_url).origin:
+            raise StepError(Failure("bad_url", "a URL that wants credentials is not on the vendor's host", sent=False))
+        path = urlsplit(url.value).path
+        headers = tuple(self.adapter.authorize("GET", path, b"").items()) if auth else ()
+
+        async def once() -> bytes:
+            response = await self._transport.send(Request("GET", url.value, headers), self._limits)
+            failure = judge_store(response.status, response.headers, response.body)
+            if failure is not None:
+                raise StepError(failure)
+            return response.body
+
+        return await retrying(once, self._backoff, self._clock)
+
+    async def headers(self, method: str, path: str) -> tuple[tuple[str, str], ...]:
+        """The credentials for a transfer that goes to the API itself."""
+        await self._ready()
+        return tuple(self.adapter.authorize(method, path, b"").items())
+
+    async def _exchange(self, method: str, path: str, body: bytes, params: Mapping[str, str] | None) -> Response:
+        await self._ready()
+        used = self.adapter
+        response = await self._send(method, path, body, params)
+        if response.status == _UNAUTHORIZED and await self._renew(used):
+            response = await self._send(method, path, body, params)
+        return response
+
+    async def _send(self, method: str, path: str, body: bytes, params: Mapping[str, str] | None) -> Response:
+        await self._pacer.turn()
+        request = self._request(method, path, body, params, (("Accept", "application/json"),))
+        response = await self._transport.send(request, self._limits)
+        log.debug("%s %s -> %d", method, path, response.status)
+        return response
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        params: Mapping[str, str] | None,
+        headers: tuple[tuple[str, str], ...],
+    ) -> Request:
+        url = self.adapter.base_url + path + (f"?{urlencode(params)}" if params else "")
+        headers += tuple(self.adapter.authorize(method, path, body).items())
+        if body:
+            headers += (("Content-Type", "application/json"),)
+        return Request(method, url, headers, body_of(body) if body else None)
+
+    def _judge(self, response: Response) -> Failure | None:
+        return judge_api(response.status, response.headers, response.body, self.adapter.secrets)
+
+    async def _ready(self) -> None:
+        """Have a token that lasts for the next call."""
+        adapter = self.adapter
+        if (
+            isinstance(adapter, Renewable)
+            and adapter.renewable
+            and adapter.expires_at - _RENEW_BEFORE <= self._clock.wall()
+        ):
+            await self._renew(adapter)
+
+    async def _renew(self, used: Adapter) -> bool:
+        """Replace the adapter by one with a new token, once, however many calls found the old one stale."""
+        async with self._renewing:
+            adapter = self.adapter
+            if adapter is not used:
+                return True
+            if not isinstance(adapter, Renewable) or not adapter.renewable:
+                return False
+            log.info("%s: logging in", adapter.name)
+            method, path, json = adapter.login()
+            body = orjson.dumps(json)
+
+            async def once() -> Answer:
+                response = await self._send(method, path, body, None)
+                failure = self._judge(response)
+                if failure is not None:
+                    raise StepError(replace(failure, text=f"login: {failure.text}"))
+                return Answer(response.status, response.headers, response.body)
+
+            answer = await retrying(once, self._backoff, self._clock)
+            self.adapter = adapter.logged_in(answer.object(), self._clock.wall())
+            return True

@@ -1,0 +1,227 @@
+"""Documents on disk: the one place that opens them. Everything here blocks, so the engine calls it in a thread.
+
+A small file is read and hashed whole before the init, so that a URL's short life is spent on the wire. A large one is
+measured, and read in chunks while it is sent, hashed on the way. In both cases its identity (size, modification time
+in ns, inode) is compared before and after: a file that changes meanwhile is never sent as a mixture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from io import BufferedReader
+from threading import Lock
+from typing import Protocol
+
+from bulkup.errors import StepError
+from bulkup.model import Again, Content, Failure
+from bulkup.tasks import in_thread
+
+SMALL = 128 * 1024
+"""Up to so many bytes a file is read before the init."""
+
+CHUNK = 1024 * 1024
+
+Identity = tuple[int, int, int]
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+    def hexdigest(self) -> str: ...
+
+
+@dataclass(slots=True)
+class Source:
+    """A document that was looked at and can be sent.
+
+    Attributes:
+        content: what it holds; the digests of a large file are there only after it was read to its end.
+        data: the bytes of a small file.
+        failure: why the last reading broke off, if it did.
+    """
+
+    path: str
+    content: Content
+    identity: Identity
+    digests: frozenset[str]
+    data: bytes | None = field(default=None, repr=False)
+    failure: Failure | None = None
+
+    async def chunks(self, executor: Executor) -> AsyncIterator[bytes]:
+        """The bytes, the next chunk being read while one is sent.
+
+        Raises:
+            StepError: ``file_changed`` (to be read anew), before its last chunk was given out; or as in `inspect`.
+        """
+        if self.data is not None:
+            yield self.data
+            return
+        self.failure = None
+        reader = _Reader(self.path, self.identity, self.digests)
+        try:
+            coming = await in_thread(executor, reader.read)
+            while coming:
+                ahead = in_thread(executor, reader.read)
+                ahead.add_done_callback(_retrieve)
+                yield coming
+                coming = await ahead
+            self.content = reader.content()
+        except StepError as error:
+            self.failure = error.failure
+            raise
+        finally:
+            executor.submit(reader.close)  # waits for a read that is under way, in its thread
+
+
+def _retrieve(read: asyncio.Future[bytes]) -> None:
+    """An attempt that was given up takes no interest in what its last read found."""
+    if not read.cancelled():
+        read.exception()
+
+
+def inspect(paths: Sequence[str], digests: frozenset[str], *, allow_empty: bool) -> list[Source | Failure]:
+    """Look at files, and read the small ones; one thread hop serves a whole batch.
+
+    Args:
+        paths: absolute paths.
+        digests: which hashes are needed, of ``md5`` and ``sha256``.
+        allow_empty: an empty file is sent.
+
+    Returns:
+        For each path its `Source`, or why it can't be sent: ``file_missing``, ``file_unreadable``, ``not_a_file``,
+        ``file_empty``, ``file_changed``.
+    """
+    return [_inspect(path, digests, allow_empty=allow_empty) for path in paths]
+
+
+def _inspect(path: str, digests: frozenset[str], *, allow_empty: bool) -> Source | Failure:
+    try:
+        source = _open(path, digests)
+    except StepError as error:
+        if error.failure.again is not Again.FRESH:
+            return error.failure
+        try:  # it changed while it was read: once more
+            source = _open(path, digests)
+        except StepError as again:
+            return replace(again.failure, again=Again.NEVER)
+    if source.content.size == 0 and not allow_empty:
+        return Failure("file_empty", f"{path!r} is empty (--allow-empty sends it)")
+    return source
+
+
+def _open(path: str, digests: frozenset[str]) -> Source:
+    with _explained(path):
+        measured = os.stat(path)  # noqa: PTH116 - a plain string stays one: Path would normalise it
+        if stat.S_ISREG(measured.st_mode) and measured.st_size > SMALL:
+            os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            content = Content(measured.st_size, measured.st_mtime_ns)
+            return Source(path, content, _identity(measured), digests)
+        if not stat.S_ISREG(measured.st_mode):
+            what = "a folder" if stat.S_ISDIR(measured.st_mode) else "not a regular file"
+            raise StepError(Failure("not_a_file", f"{path!r} is {what}"))
+    reader = _Reader(path, _identity(measured), digests)
+    try:
+        data = reader.read()
+        return Source(path, reader.content(), _identity(measured), digests, data)
+    finally:
+        reader.close()
+
+
+class _Reader:
+    """Reads a file chunk by chunk, hashing; the last chunk is held back until the file proved unchanged."""
+
+    def __init__(self, path: str, expected: Identity, digests: frozenset[str]) -> None:
+        self._path = path
+        self._expected = expected
+        self._hashes: dict[str, _Hash] = {name: hashlib.new(name, usedforsecurity=False) for name in digests}
+        self._left = expected[0]
+        self._busy = Lock()
+        self._file: BufferedReader | None = None
+
+    def read(self) -> bytes:
+        """The next chunk, empty at the end; raises `StepError` if the file is another than expected."""
+        with self._busy, _explained(self._path):
+            if self._file is None:
+                self._file = open(self._path, "rb")  # noqa: PTH123, SIM115 - as in `_open`; see `close`
+                _compare(self._path, os.fstat(self._file.fileno()), self._expected)
+            chunk = self._file.read(min(CHUNK, self._left))
+            self._left -= len(chunk)
+            if not chunk and self._left:
+                raise _changed(self._path)
+            for hash_ in self._hashes.values():
+                hash_.update(chunk)
+            if self._left == 0:
+                _compare(self._path, os.fstat(self._file.fileno()), self._expected)
+                _compare(self._path, os.stat(self._path), self._expected)  # noqa: PTH116 - as in `_open`
+            return chunk
+
+    def content(self) -> Content:
+        """What was read, once all of it was."""
+        digests = {name: hash_.hexdigest() for name, hash_ in self._hashes.items()}
+        return Content(self._expected[0], self._expected[1], **digests)
+
+    def close(self) -> None:
+        with self._busy:
+            if self._file is not None:
+                self._file.close()
+
+
+def fingerprints(paths: Iterable[str]) -> list[tuple[int, int] | None]:
+    """Size in bytes and modification time in ns of each file, None where there is no such file."""
+    found: list[tuple[int, int] | None] = []
+    for path in paths:
+        try:
+            measured = os.stat(path)  # noqa: PTH116 - as above
+        except OSError:
+            found.append(None)
+        else:
+            found.append((measured.st_size, measured.st_mtime_ns))
+    return found
+
+
+def digest(path: str, name: str) -> str | None:
+    """A file's hash in hexadecimal, or None if it can't be read."""
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as above
+            return hashlib.file_digest(file, name).hexdigest()
+    except OSError:
+        return None
+
+
+def _identity(measured: os.stat_result) -> Identity:
+    return (measured.st_size, measured.st_mtime_ns, measured.st_ino)
+
+
+def _compare(path: str, measured: os.stat_result, expected: Identity) -> None:
+    if _identity(measured) != expected:
+        raise _changed(path)
+
+
+def _changed(path: str) -> StepError:
+    return StepError(Failure("file_changed", f"{path!r} changed while it was read", Again.FRESH))
+
+
+_REASONS = {
+    errno.ENOENT: ("file_missing", "does not exist"),
+    errno.ENOTDIR: ("file_missing", "does not exist"),
+    errno.EACCES: ("file_unreadable", "can't be read: permission denied"),
+    errno.EPERM: ("file_unreadable", "can't be read: permission denied"),
+    errno.EISDIR: ("not_a_file", "is a folder"),
+    errno.ENAMETOOLONG: ("file_missing", "does not exist: the name is too long"),
+}
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        code, reason = _REASONS.get(error.errno or 0, ("file_unreadable", f"can't be read: {error.strerror}"))
+        raise StepError(Failure(code, f"{path!r} {reason}")) from None

@@ -1,0 +1,274 @@
+"""HTTP, by aiohttp: the only module of the client side that knows the library.
+
+What it guards against, each measured with aiohttp 3.14:
+
+* a string URL is re-encoded, which breaks signatures: ``yarl.URL(url, encoded=True)``; redirects are not followed;
+* a ``bytes`` body of a PUT is silently sent twice when the server drops a kept-alive connection: bodies go out as an
+  async generator with an explicit ``Content-Length`` (without one it would go out chunked, which S3 answers with 501);
+* the library adds headers of its own: all are switched off; cookies and ``.netrc`` are never used;
+* a total timeout of 300 s: replaced by deadlines that move with each byte.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, Self
+
+import aiohttp
+import anyio
+from yarl import URL
+
+from bulkup.errors import StepError
+from bulkup.model import Again, Failure
+
+Chunks = Callable[[], AsyncIterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The bytes of a request, as a fresh stream for each attempt.
+
+    Attributes:
+        length: how many bytes there will be, exactly.
+        chunks: starts the stream.
+    """
+
+    length: int
+    chunks: Chunks = field(repr=False)
+
+
+def body_of(data: bytes) -> Body:
+    """A body that is in memory already."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield data
+
+    return Body(len(data), chunks)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request.
+
+    Attributes:
+        url: sent exactly as it stands; may be signed, so it is hidden.
+        headers: exactly these, besides ``Host`` and ``Content-Length``.
+    """
+
+    method: str
+    url: str = field(repr=False)
+    headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    body: Body | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP answer; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Deadlines of one exchange, in seconds.
+
+    Attributes:
+        connect: until a connection stands.
+        answer: for an answer, from the last byte sent.
+        stall: without a byte moving.
+    """
+
+    connect: float = 10.0
+    answer: float = 30.0
+    stall: float = 30.0
+
+
+class Transport(Protocol):
+    """Carries requests; a fake of it is a few lines."""
+
+    async def send(self, request: Request, limits: Limits) -> Response:
+        """One request, one answer, never repeated.
+
+        Raises:
+            StepError: ``unreachable`` when it surely never left, ``no_answer`` when an answer never came.
+        """
+
+    def stream(self, request: Request, limits: Limits) -> AbstractAsyncContextManager[Stream]:
+        """A request whose answer has no end; an error status arrives as an empty stream with its body read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer that is read as it comes.
+
+    Attributes:
+        response: status and headers; the body only if the status is an error.
+        chunks: the bytes; raises `StepError` when the connection breaks or nothing comes for ``limits.stall``.
+    """
+
+    response: Response
+    chunks: AsyncIterator[bytes]
+
+
+_MOST_OF_AN_ERROR = 64 * 1024
+_ERROR = 300
+
+
+class Http:
+    """The real `Transport`. Open it with ``async with``."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls or ssl.create_default_context()
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls, keepalive_timeout=15),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
+            headers={"Accept-Encoding": "identity"},
+            timeout=aiohttp.ClientTimeout(total=None),
+            trust_env=False,
+            auto_decompress=False,
+            read_bufsize=256 * 1024,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def send(self, request: Request, limits: Limits) -> Response:
+        """See `Transport.send`."""
+        with _translated(), anyio.CancelScope() as scope:
+            body = request.body
+            scope.deadline = anyio.current_time() + limits.connect + (limits.stall if body else limits.answer)
+            sent = _Sent(complete=body is None)
+            data = None if body is None else _moving(body, scope, limits, sent)
+            async with await self._open(request, data) as answer:
+                scope.deadline = anyio.current_time() + limits.answer
+                content = await answer.read() if answer.status < _ERROR else await _head(answer)
+                if not sent.complete:
+                    # an early refusal: the connection still waits for the rest of the body
+                    answer.close()
+                return Response(answer.status, _lower(answer), content)
+        raise _no_answer(f"no answer within {limits.answer:g} s" if sent.complete else "no byte moved in time")
+
+    @asynccontextmanager
+    async def stream(self, request: Request, limits: Limits) -> AsyncIterator[Stream]:
+        """See `Transport.stream`."""
+        answer: aiohttp.ClientResponse | None = None
+        with _translated(), anyio.move_on_after(limits.connect + limits.answer):
+            answer = await self._open(request, None)
+        if answer is None:
+            raise _no_answer(f"no answer within {limits.answer:g} s")
+        try:
+            if answer.status >= _ERROR:
+                content = b""
+                with _translated(), anyio.move_on_after(limits.answer):
+                    content = await _head(answer)
+                yield Stream(Response(answer.status, _lower(answer), content), _nothing())
+            else:
+                yield Stream(Response(answer.status, _lower(answer), b""), _read_on(answer, limits.stall))
+        finally:
+            answer.close()
+
+    async def _open(self, request: Request, data: AsyncIterator[bytes] | None) -> aiohttp.ClientResponse:
+        headers = list(request.headers)
+        if request.body is not None:
+            headers.append(("Content-Length", str(request.body.length)))
+        return await self._session.request(
+            request.method,
+            URL(request.url, encoded=True),
+            headers=headers,
+            data=data,
+            allow_redirects=False,
+        )
+
+
+@dataclass(slots=True)
+class _Sent:
+    complete: bool
+
+
+async def _moving(body: Body, scope: anyio.CancelScope, limits: Limits, sent: _Sent) -> AsyncIterator[bytes]:
+    """The body, moving the deadline on as each chunk is taken."""
+    async for chunk in body.chunks():
+        scope.deadline = anyio.current_time() + limits.stall
+        yield chunk
+    sent.complete = True
+    scope.deadline = anyio.current_time() + limits.answer
+
+
+async def _read_on(answer: aiohttp.ClientResponse, stall: float) -> AsyncIterator[bytes]:
+    while True:
+        chunk: bytes | None = None
+        with _translated(), anyio.move_on_after(stall):
+            chunk = await answer.content.readany()
+        if chunk is None:
+            raise _no_answer(f"the stream was silent for {stall:g} s")
+        if not chunk:
+            return
+        yield chunk
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
+
+
+async def _head(answer: aiohttp.ClientResponse) -> bytes:
+    """As much of an error's body as anybody reads; the connection is given up if there is more."""
+    parts: list[bytes] = []
+    length = 0
+    while length < _MOST_OF_AN_ERROR:
+        chunk = await answer.content.readany()
+        if not chunk:
+            return b"".join(parts)
+        parts.append(chunk)
+        length += len(chunk)
+    answer.close()
+    return b"".join(parts)
+
+
+def _lower(answer: aiohttp.ClientResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in answer.headers.items()}
+
+
+def _no_answer(text: str) -> StepError:
+    return StepError(Failure("no_answer", text, Again.SAME))
+
+
+class _translated:  # noqa: N801 - reads as a context manager
+    """Turns every error of the library into a `StepError`, without the URLs that its texts and causes carry."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        match error:
+            case None | StepError():
+                return
+            case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+                failure = Failure("tls_failed", f"TLS with {error.host} failed", Again.NEVER, sent=False)
+            case aiohttp.ClientConnectorError():
+                reason = error.strerror or type(error.os_error).__name__
+                text = f"can't connect to {error.host}:{error.port}: {reason}"
+                failure = Failure("unreachable", text, Again.SAME, sent=False)
+            case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+                failure = Failure("bad_url", "the URL makes no sense", Again.NEVER, sent=False)
+            case aiohttp.ServerDisconnectedError():
+                failure = Failure("no_answer", "the server closed the connection without an answer", Again.SAME)
+            case aiohttp.ClientError() | OSError() | ValueError():
+                failure = Failure("no_answer", f"the connection broke ({type(error).__name__})", Again.SAME)
+            case _:
+                return
+        raise StepError(failure) from None

@@ -1,0 +1,221 @@
+"""What an adapter is: a vendor's wire format as data. No I/O policy lives here or in any adapter.
+
+An adapter speaks JSON through the `Caller` it is given and describes transfers as `bulkup.model.Upload`; it never
+opens a file, retries, sleeps, limits or logs. It is a frozen dataclass without run state. What only some vendors have
+is a small protocol of its own, which the core looks for with ``isinstance``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, runtime_checkable
+
+import orjson
+
+from bulkup.errors import StepError
+from bulkup.model import Again, Columns, Content, Document, Failure, Receipt, Reply, Ticket, Traits
+from bulkup.providers.remote import RemoteDocument
+from bulkup.secret import SignedUrl
+
+Json = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A vendor's answer that was a success: status, headers (names in lower case) and body."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    def json(self) -> object:
+        """The body as JSON.
+
+        Raises:
+            StepError: ``unreadable_answer``; counts as a lost answer.
+        """
+        try:
+            return orjson.loads(self.body)
+        except ValueError:
+            raise unreadable("the answer is not JSON") from None
+
+    def object(self) -> Json:
+        """The body as a JSON object; raises as `json` does."""
+        value = self.json()
+        if not isinstance(value, dict):
+            raise unreadable("the answer is not a JSON object")
+        return value
+
+
+def unreadable(text: str) -> StepError:
+    """An answer that can't be read counts as lost: what it said is not known."""
+    return StepError(Failure("unreadable_answer", text, Again.SAME))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """How to follow a vendor's asynchronous job.
+
+    Attributes:
+        stream: path and query of its Server-Sent Events.
+        poll: path that answers its latest event.
+        ended: whether an event is the end of it.
+    """
+
+    stream: str
+    poll: str
+    ended: Callable[[Json], bool]
+
+
+class Caller(Protocol):
+    """What the core offers an adapter: calls to the vendor's API, authorised, limited and retried by the core."""
+
+    async def call(
+        self, method: str, path: str, *, json: object = None, params: Mapping[str, str] | None = None
+    ) -> Answer:
+        """One call.
+
+        Args:
+            path: below the base URL, percent-encoded.
+            json: the body, if there is one.
+            params: the query.
+
+        Raises:
+            StepError: what the vendor or the network said, if it is not a 2xx.
+        """
+
+    async def follow(self, job: Job) -> Json:
+        """The event that ends a job.
+
+        Raises:
+            StepError: ``job_timeout`` past the deadline, ``not_found`` if the vendor does not know it.
+        """
+
+    async def fetch(self, url: SignedUrl, *, auth: bool) -> bytes:
+        """A document's bytes from a signed URL, or with credentials from one of the vendor's own host."""
+
+
+class Adapter(Protocol):
+    """One vendor's upload flow.
+
+    Attributes:
+        name: the provider's name in manifests.
+        flow: which of the vendor's flows this is, as the ledger keeps it for a later run.
+        base_url: where the paths below start; no slash at its end.
+    """
+
+    name: ClassVar[str]
+    flow: ClassVar[str]
+    traits: ClassVar[Traits]
+
+    @property
+    def base_url(self) -> str:
+        """Scheme and host, and the path that all of the vendor's paths start with."""
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """Values that must never be shown, taken out of any text of the vendor's."""
+
+    def authorize(self, method: str, path: str, body: bytes) -> Mapping[str, str]:
+        """Headers for one API call; never for a signed URL."""
+
+    async def init(self, api: Caller, documents: Sequence[Outgoing]) -> Ticket:
+        """Announce a batch; the answer's slots are in request order."""
+
+    async def finish(
+        self, api: Caller, documents: Sequence[Outgoing], ticket: Ticket, replies: Mapping[int, Reply]
+    ) -> Sequence[Receipt]:
+        """What became of each document whose bytes were sent, in the batch's order.
+
+        Args:
+            replies: the store's answers by the position of the document; empty when an earlier run sent the bytes.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A document on its way: the row, and what its file held when it was measured or sent."""
+
+    document: Document[Columns]
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What the ledger knows of a document that an earlier run left half-way.
+
+    Attributes:
+        initiated_at: ISO 8601, UTC.
+    """
+
+    outgoing: Outgoing
+    initiated_at: str
+
+
+@runtime_checkable
+class Renewable(Protocol):
+    """A vendor whose token runs out."""
+
+    @property
+    def renewable(self) -> bool:
+        """Whether there is something to renew it with."""
+
+    @property
+    def expires_at(self) -> float:
+        """When the token ends, in seconds since the epoch; 0 when there is none yet."""
+
+    def login(self) -> tuple[str, str, Json]:
+        """The call that gives a token: method, path and body."""
+
+    def logged_in(self, answer: Json, now: float) -> Adapter:
+        """This adapter with the token of the answer.
+
+        Args:
+            now: seconds since the epoch.
+
+        Raises:
+            StepError: ``unreadable_answer``.
+        """
+
+
+@runtime_checkable
+class Fallback(Protocol):
+    """A vendor with a second flow, for environments that lack the first."""
+
+    def fallback(self) -> Adapter:
+        """The adapter of the second flow."""
+
+
+@runtime_checkable
+class Finder(Protocol):
+    """A vendor that can be asked what an earlier, unanswered init left behind."""
+
+    async def find(self, api: Caller, traces: Sequence[Trace], claimed: frozenset[str]) -> Sequence[Receipt | None]:
+        """For each trace (all of one target) the document the vendor has, or None if it has none.
+
+        Args:
+            claimed: document ids that belong to other rows already.
+        """
+
+
+@runtime_checkable
+class Library(Protocol):
+    """A vendor whose documents can be read and archived; ``container`` is its account, loan or the like."""
+
+    async def list_documents(
+        self, api: Caller, container: str, *, archived: bool = False, newest_first: bool = True
+    ) -> list[RemoteDocument]:
+        """The container's documents; ``archived`` answers only the archived ones."""
+
+    async def get_document(self, api: Caller, container: str, document_id: str) -> RemoteDocument:
+        """One document, with fresh URLs."""
+
+    async def refresh_urls(self, api: Caller, container: str, document_id: str) -> RemoteDocument:
+        """One document, with all its URLs made anew."""
+
+    async def archive_document(self, api: Caller, container: str, document_id: str) -> None:
+        """Archive one document."""
+
+    async def download_document(self, api: Caller, container: str, document_id: str) -> list[tuple[str, bytes]]:
+        """Name and bytes of each file."""

@@ -1,0 +1,189 @@
+"""LightReach's document objects: reading them, and holding them against what was sent. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import cast
+
+from bulkup.model import Content, Failure, Receipt
+from bulkup.providers.base import Json, Trace, unreadable
+from bulkup.providers.remote import RemoteDocument, RemoteFile, ViewUrl
+from bulkup.secret import SignedUrl
+
+_KB = 1024
+_MD5_HEX, _MD5_BYTES = 32, 16
+_CLOCK_SKEW = timedelta(minutes=5)
+
+
+def parse_all(value: object) -> list[RemoteDocument]:
+    """A list of document objects; an item that is none is left out."""
+    items = value if isinstance(value, list) else []
+    return [parse(item) for item in items if isinstance(item, dict) and _text(item.get("id")) is not None]
+
+
+def parse(item: Json) -> RemoteDocument:
+    """One document object (guide, "objects of this shape").
+
+    Raises:
+        StepError: ``unreadable_answer`` without an id.
+    """
+    identifier = _text(item.get("id"))
+    if identifier is None:
+        raise unreadable("a document has no id")
+    meta = item.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    files = item.get("files")
+    return RemoteDocument(
+        id=identifier,
+        target=f"account:{_text(item.get('accountId')) or ''}",
+        type=_text(item.get("type")),
+        status=_text(item.get("status")),
+        archived=item.get("archived") is True,
+        external_reference=_text(item.get("externalReference")),
+        files=tuple(_file(f) for f in files if isinstance(f, dict)) if isinstance(files, list) else (),
+        created_at=_text(meta.get("createdAt")),
+        updated_at=_text(meta.get("updatedAt")),
+    )
+
+
+def _file(item: Json) -> RemoteFile:
+    size, views = item.get("sizeKB"), item.get("viewUrls")
+    return RemoteFile(
+        name=_text(item.get("originalName")) or "",
+        content_type=_text(item.get("contentType")),
+        md5=_text(item.get("md5Hash")),
+        size_kb=size if isinstance(size, int) and not isinstance(size, bool) else None,
+        urls=tuple(
+            ViewUrl(SignedUrl(view["url"]), _text(view.get("type")) or "", _text(view.get("expiresAt")))
+            for view in (views if isinstance(views, list) else [])
+            if isinstance(view, dict) and isinstance(view.get("url"), str)
+        ),
+    )
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def receipts(found: Sequence[RemoteDocument], names: Sequence[str], contents: Sequence[Content]) -> list[Receipt]:
+    """Which document each file of a finished job became, in the order sent.
+
+    The guide promises an order only for the init's answer, and names can repeat: a file is looked for by name and MD5
+    first, then by name, then by what is left over.
+    """
+    slots = [(document, file) for document in found for file in document.files]
+    bare = [(document, None) for document in found if not document.files]
+    free: list[tuple[RemoteDocument, RemoteFile | None]] = [*slots, *bare]
+    chosen: dict[int, tuple[RemoteDocument, RemoteFile | None]] = {}
+    for closeness in (_same, _same_name, _any):
+        for index, (name, content) in enumerate(zip(names, contents, strict=True)):
+            if index in chosen:
+                continue
+            match = next((slot for slot in free if closeness(slot[1], name, content)), None)
+            if match is not None:
+                chosen[index] = match
+                free.remove(match)
+    return [_receipt(chosen.get(index), content) for index, content in enumerate(contents)]
+
+
+def _same(file: RemoteFile | None, name: str, content: Content) -> bool:
+    return file is not None and file.name == name and _md5(file.md5) is not None and _md5(file.md5) == content.md5
+
+
+def _same_name(file: RemoteFile | None, name: str, content: Content) -> bool:  # noqa: ARG001 - one of three measures
+    return file is not None and file.name == name
+
+
+def _any(file: RemoteFile | None, name: str, content: Content) -> bool:  # noqa: ARG001
+    return True
+
+
+def _receipt(match: tuple[RemoteDocument, RemoteFile | None] | None, content: Content) -> Receipt:
+    if match is None:
+        return Receipt(failure=Failure("no_document", "the job is complete but names no document for it"), known=False)
+    document, file = match
+    return Receipt(document.id, disproof(file, content) if file is not None else None)
+
+
+def disproof(file: RemoteFile, content: Content) -> Failure | None:
+    """Why the vendor's file can't be the one that was sent; None: nothing speaks against it.
+
+    ``md5Hash`` may be hexadecimal or base64, ``sizeKB`` rounded down or to nearest: neither is published.
+    """
+    md5 = _md5(file.md5)
+    if md5 is not None and content.md5 is not None and md5 != content.md5:
+        return Failure("hash_mismatch", f"the vendor reports MD5 {md5}, sent was {content.md5}", answered=True)
+    if file.size_kb is not None and file.size_kb not in {content.size // _KB, (content.size + _KB // 2) // _KB}:
+        text = f"the vendor reports {file.size_kb} KB, sent were {content.size} bytes"
+        return Failure("size_mismatch", text, answered=True)
+    return None
+
+
+def _md5(value: str | None) -> str | None:
+    """An MD5 in hexadecimal, from hexadecimal or base64; None if it is neither."""
+    if value is None:
+        return None
+    try:
+        if len(value) == _MD5_HEX:
+            return bytes.fromhex(value).hex()
+        digest = base64.b64decode(value, validate=True)
+    except (ValueError, binascii.Error):
+        return None
+    return digest.hex() if len(digest) == _MD5_BYTES else None
+
+
+def find(listed: Sequence[RemoteDocument], traces: Sequence[Trace], claimed: frozenset[str]) -> list[Receipt | None]:
+    """The document that each trace became, among those of its account that no other row holds.
+
+    A document counts when type, reference, file names and hashes (sizes, where there is no hash) agree and it is not
+    older than the init. Rows of one group are one document with exactly their files.
+    """
+    free = [document for document in listed if document.id not in claimed]
+    found: dict[int, Receipt] = {}
+    order = sorted(range(len(traces)), key=lambda index: _unit(traces[index], index))
+    for _, members in groupby(order, key=lambda index: _unit(traces[index], index)):
+        unit = list(members)
+        match = next((document for document in free if _is(document, [traces[index] for index in unit])), None)
+        if match is not None:
+            free.remove(match)
+            found.update(dict.fromkeys(unit, Receipt(match.id)))
+    return [found.get(index) for index in range(len(traces))]
+
+
+def _unit(trace: Trace, index: int) -> tuple[str, ...]:
+    """Equal for traces that make one document."""
+    columns = trace.outgoing.document.columns
+    return ("", *map(str, columns.share)) if columns.bundled else (f"{index:09}",)
+
+
+def _is(document: RemoteDocument, unit: Sequence[Trace]) -> bool:
+    first = unit[0]
+    _, kind, reference, _ = first.outgoing.document.columns.share
+    if document.type != kind or document.external_reference != reference or len(document.files) != len(unit):
+        return False
+    if not _recent(document.created_at, first.initiated_at):
+        return False
+    names = Counter(file.name for file in document.files)
+    if names != Counter(trace.outgoing.document.filename for trace in unit):
+        return False
+    for trace in unit:
+        twins = [file for file in document.files if file.name == trace.outgoing.document.filename]
+        if all(disproof(file, trace.outgoing.content) for file in twins):
+            return False
+    return True
+
+
+def _recent(created_at: str | None, initiated_at: str) -> bool:
+    """Whether a document can come from an init; clocks may differ a little, and an unreadable time proves nothing."""
+    try:
+        created, initiated = (datetime.fromisoformat(cast("str", at)) for at in (created_at, initiated_at))
+        return created >= initiated - _CLOCK_SKEW
+    except (ValueError, TypeError):
+        return True

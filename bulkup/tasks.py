@@ -1,0 +1,38 @@
+"""Structured concurrency: the one place that starts tasks and threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from typing import TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+T = TypeVar("T")
+
+
+def task_group() -> TaskGroup:
+    """A group of tasks that end together: an error in one cancels the others and is raised where the group ends."""
+    return anyio.create_task_group()
+
+
+async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+    """Run calls side by side; their results in order. One alone costs no task."""
+    if len(calls) == 1:
+        return [await calls[0]()]
+    results: dict[int, T] = {}
+
+    async def keep(index: int, call: Callable[[], Awaitable[T]]) -> None:
+        results[index] = await call()
+
+    async with task_group() as group:
+        for index, call in enumerate(calls):
+            group.start_soon(keep, index, call)
+    return [results[index] for index in range(len(calls))]
+
+
+def in_thread(executor: Executor, function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+    """Start a blocking call in one of the executor's threads."""
+    return asyncio.get_running_loop().run_in_executor(executor, function, *arguments)

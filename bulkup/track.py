@@ -1,0 +1,122 @@
+"""Following vendors' jobs: many at once over a bounded number of SSE streams, with polling beside and behind them.
+
+A job gets a stream if one is free; while none is, it is polled, at most every two seconds (LightReach's guide: "every
+couple of seconds"). A stream that breaks is opened again a few times (the server replays the latest event on connect),
+then the job is polled to its end. A silent stream counts as broken: heartbeats come every 30 s.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import orjson
+
+from bulkup.clock import Clock
+from bulkup.errors import StepError
+from bulkup.http import Limits
+from bulkup.providers.base import Job, Json
+from bulkup.sse import OversizedEventError, SseDecoder
+
+if TYPE_CHECKING:
+    from bulkup.api import Api
+
+log = logging.getLogger("bulkup.track")
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """How jobs are followed.
+
+    Attributes:
+        streams: SSE streams open at once.
+        reopen: how often a job's stream is opened again before polling takes over.
+        silence: seconds without a byte (heartbeats included) after which a stream counts as broken.
+        poll_every: seconds between two polls of one job.
+        grace: seconds in which a job that the vendor does not know yet is asked for again.
+    """
+
+    streams: int = 64
+    reopen: int = 3
+    silence: float = 75.0
+    poll_every: float = 2.0
+    grace: float = 6.0
+
+
+class Tracker:
+    """The hub of one vendor's job streams.
+
+    Attributes:
+        open: streams open now.
+        most: the most streams that were open at once.
+    """
+
+    def __init__(self, following: Following, limits: Limits, clock: Clock) -> None:
+        self._following = following
+        self._limits = replace(limits, stall=following.silence)
+        self._clock = clock
+        self.open = 0
+        self.most = 0
+
+    async def follow(self, api: Api, job: Job) -> Json:
+        """The event that ends the job; the caller sets the deadline by cancelling.
+
+        Raises:
+            StepError: the vendor does not know the job, or refuses to speak of it.
+        """
+        began = self._clock.monotonic()
+        opened = 0
+        while True:
+            if opened <= self._following.reopen and self.open < self._following.streams:
+                opened += 1
+                event = await self._listen(api, job)
+                pause = self._clock.dice() * min(2**opened, 8) / 4
+            else:
+                event = await self._poll(api, job, grace=self._clock.monotonic() - began < self._following.grace)
+                pause = self._following.poll_every * (1 + self._clock.dice() / 10)
+            if event is not None:
+                return event
+            await self._clock.sleep(pause)
+
+    async def _listen(self, api: Api, job: Job) -> Json | None:
+        """The job's last event, or None when the stream broke before it came."""
+        self.open += 1
+        self.most = max(self.most, self.open)
+        try:
+            async with api.listen(job.stream, self._limits) as stream:
+                async for event in _events(stream.chunks):
+                    if job.ended(event):
+                        return event
+        except StepError as error:
+            log.info("stream of a job: %s", error)
+        except OversizedEventError as error:
+            log.warning("stream of a job: %s", error)
+        finally:
+            self.open -= 1
+        return None
+
+    async def _poll(self, api: Api, job: Job, *, grace: bool) -> Json | None:
+        try:
+            answer = await api.call("GET", job.poll)
+            event = answer.object()
+        except StepError as error:
+            failure = error.failure
+            if failure.code == "unreadable_answer" or (failure.code == "not_found" and grace):
+                return None
+            raise
+        return event if job.ended(event) else None
+
+
+async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Json]:
+    """The JSON objects that a stream carries as data; anything else in it (heartbeats, garbage) is passed over."""
+    decoder = SseDecoder()
+    async for chunk in chunks:
+        for event in decoder.feed(chunk):
+            try:
+                data = orjson.loads(event.data)
+            except ValueError:
+                continue
+            if isinstance(data, dict):
+                yield data
