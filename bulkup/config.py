@@ -1,0 +1,128 @@
+"""Settings of a run and credentials of the vendors: flags over environment over defaults.
+
+Credentials come from the environment (``BULKUP_LIGHTREACH_TOKEN``) or from a file that it names
+(``BULKUP_LIGHTREACH_TOKEN_FILE``), never from the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from bulkup.errors import ConfigError
+from bulkup.http import Limits
+from bulkup.plan import OnChange
+from bulkup.providers import PROVIDERS
+from bulkup.providers.base import Adapter
+from bulkup.schedule import Backoff
+from bulkup.terms import Terms
+
+
+class Settings(BaseSettings):
+    """What the command line and ``BULKUP_...`` set; seconds where not said otherwise. See `bulkup.terms.Terms`."""
+
+    model_config = SettingsConfigDict(env_prefix="BULKUP_", extra="ignore", frozen=True)
+
+    ledger: Path = Path("bulkup.db")
+    concurrency: int = Field(16, ge=1, le=1000)
+    timeout: float = Field(30.0, gt=0)
+    connect_timeout: float = Field(10.0, gt=0)
+    stall_timeout: float = Field(30.0, gt=0)
+    retry_for: float = Field(60.0, ge=0)
+    job_timeout: float = Field(600.0, gt=0)
+    settle: float = Field(10.0, ge=0)
+    drain: float = Field(30.0, ge=0)
+    on_change: OnChange = OnChange.UPLOAD
+    allow_empty: bool = False
+
+    def terms(self) -> Terms:
+        """The same, as the engine takes it."""
+        return Terms(
+            concurrency=self.concurrency,
+            limits=Limits(self.connect_timeout, self.timeout, self.stall_timeout),
+            backoff=Backoff(patience=self.retry_for),
+            job_timeout=self.job_timeout,
+            settle=self.settle,
+            drain=self.drain,
+            on_change=self.on_change,
+            allow_empty=self.allow_empty,
+        )
+
+
+def settings(**flags: object) -> Settings:
+    """Settings from the environment, under the flags that were given (None: not given).
+
+    Raises:
+        ConfigError: a value makes no sense; names where it came from.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explained(given, each["loc"], each["msg"]) for each in error.errors())) from None
+
+
+def _explained(given: Mapping[str, object], where: tuple[int | str, ...], message: str) -> str:
+    name = str(where[0])
+    source = f"--{name.replace('_', '-')}" if name in given else f"BULKUP_{name.upper()}"
+    return f"{source}: {message[:1].lower()}{message[1:]}"
+
+
+def adapters(names: Iterable[str], environment: Mapping[str, str], base_url: str | None = None) -> dict[str, Adapter]:
+    """The adapters of some vendors, with their credentials.
+
+    Args:
+        names: the providers that a manifest names.
+        environment: where credentials and base URLs are looked up.
+        base_url: replaces the host; only for a single vendor.
+
+    Raises:
+        ConfigError: a credential is missing, a file can't be read, or a URL makes no sense.
+    """
+    names = list(names)
+    if base_url is not None and len(names) > 1:
+        raise ConfigError(
+            f"--base-url names one host, but the manifest has {len(names)} providers ({', '.join(names)}): "
+            "set BULKUP_<PROVIDER>_BASE_URL instead"
+        )
+    return {name: _adapter(name, environment, base_url) for name in names}
+
+
+def _adapter(name: str, environment: Mapping[str, str], base_url: str | None) -> Adapter:
+    provider = PROVIDERS[name]
+    prefix = f"BULKUP_{name.upper()}_"
+    found = {setting: _setting(prefix + setting.upper(), environment) for setting in provider.settings}
+    values = {setting: value for setting, value in found.items() if value}
+    if not any(all(setting in values for setting in needed) for needed in provider.credentials):
+        ways = " or ".join(
+            " and ".join(prefix + setting.upper() for setting in needed) for needed in provider.credentials
+        )
+        raise ConfigError(f"{name}: no credentials: set {ways} (or the same names with _FILE, naming a file)")
+    url = base_url or environment.get(prefix + "BASE_URL")
+    if url:
+        values["base_url"] = _base_url(url, "--base-url" if base_url else prefix + "BASE_URL")
+    return provider.adapter(**values)
+
+
+def _setting(name: str, environment: Mapping[str, str]) -> str | None:
+    file = environment.get(name + "_FILE")
+    if not file:
+        return environment.get(name)
+    try:
+        return Path(file).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{name}_FILE: can't read {file!r}: {reason}") from None
+
+
+def _base_url(value: str, source: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ConfigError(f"{source}: must be like https://host or https://host/path")
+    if parts.username or parts.password:
+        raise ConfigError(f"{source}: must not hold credentials")
+    return value.rstrip("/")

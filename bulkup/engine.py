@@ -1,0 +1,218 @@
+"""The pipeline of a run, and its only task groups.
+
+    ledger > plan (skip, group, chunk)                     one feeder per vendor, lazy
+       | batches; the only queue is here, before init
+    W workers:    preflight > mark > init > mark > transfer the bytes > mark        (`bulkup.lane.Lane.send`)
+       | tickets
+    F finishers:  follow the job > mark                                             (`bulkup.lane.Lane.confirm`)
+       |
+    1 ledger writer, in batches > events
+
+Each vendor has its own lane, so that a slow one does not hold the others back. The first interrupt stops the feeders
+and lets what is in flight end, the second cancels; the ledger is true in both cases, since each mark is written before
+the step it promises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+
+import anyio
+from anyio.abc import ObjectReceiveStream
+
+from bulkup.api import Api
+from bulkup.clock import Clock
+from bulkup.errors import BulkupError, DefectError
+from bulkup.events import Event, Notice, RunStarted, Subscriber, Summary, Tally
+from bulkup.feed import LedgerReader, feed, reconcile
+from bulkup.http import Transport
+from bulkup.journal import Journal
+from bulkup.lane import Lane, Tools
+from bulkup.ledger import Ledger
+from bulkup.model import SKIPPED, Failure, Reply, State
+from bulkup.pace import Pacer
+from bulkup.plan import Batch
+from bulkup.providers.base import Adapter
+from bulkup.tasks import gather, in_thread, task_group
+from bulkup.terms import Terms
+from bulkup.track import Tracker
+
+_FILE_THREADS = 8
+
+
+class Run:
+    """One run over what was admitted to the ledger.
+
+    Args:
+        run_id: as it was admitted.
+        rows: how many rows the manifest's reader counted.
+        ledger: open, with the rows admitted.
+        adapters: for each provider that the rows name.
+        transport: open; carries requests.
+        terms: what the user set.
+        clock: time and chance.
+        subscribers: are told of every event.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        rows: int,
+        *,
+        ledger: Ledger,
+        adapters: Mapping[str, Adapter],
+        transport: Transport,
+        terms: Terms,
+        clock: Clock,
+        subscribers: Sequence[Subscriber],
+    ) -> None:
+        self._run_id = run_id
+        self._rows = rows
+        self._ledger = ledger
+        self._adapters = adapters
+        self._transport = transport
+        self._terms = terms
+        self._clock = clock
+        self._tally = Tally()
+        self._subscribers: tuple[Subscriber, ...] = (self._tally, *subscribers)
+        self._lanes: list[Lane] = []
+        self._interrupts = 0
+        self._working = anyio.CancelScope()
+
+    def interrupt(self) -> None:
+        """Once: take no more rows, finish what is in flight within the drain time. Twice: stop now."""
+        self._interrupts += 1
+        if self._interrupts == 1:
+            self._emit(Notice(f"stopping: finishing what is in flight, {self._terms.drain:g} s at most"))
+            self._working.deadline = anyio.current_time() + self._terms.drain
+            for lane in self._lanes:
+                lane.stop()
+        else:
+            self._working.cancel()
+
+    async def run(self, *, signals: bool = False) -> Summary:
+        """Carry it out.
+
+        Args:
+            signals: let SIGINT and SIGTERM interrupt it; for a process of its own.
+
+        Raises:
+            LedgerWriteError: the ledger can't be written any more; what was sent is reconciled by the next run.
+        """
+        began = self._clock.monotonic()
+        self._emit(RunStarted(self._run_id, self._rows, self._ledger.name))
+        with (
+            ThreadPoolExecutor(1, "ledger") as ledger_thread,
+            ThreadPoolExecutor(_FILE_THREADS, "files") as files,
+        ):
+            journal = Journal(self._ledger, ledger_thread)
+            ledger = LedgerReader(self._ledger, ledger_thread)
+            tools = Tools(self._run_id, self._transport, journal, files, self._terms, self._clock, self._emit)
+            try:
+                async with _listening(self.interrupt if signals else None), task_group() as group:
+                    group.start_soon(journal.run)
+                    with self._working:
+                        await gather(
+                            [partial(self._lane, adapter, tools, ledger) for adapter in self._adapters.values()]
+                        )
+                    journal.close()
+            except BaseExceptionGroup as errors:
+                raise _first(errors) from None
+            return await in_thread(ledger_thread, self._summarise, self._clock.monotonic() - began)
+
+    async def _lane(self, adapter: Adapter, tools: Tools, ledger: LedgerReader) -> None:
+        """One vendor's feeder, workers and finishers."""
+        terms = self._terms
+        limit = anyio.Semaphore(max(terms.transfers, terms.concurrency))
+        api = Api(
+            adapter,
+            self._transport,
+            limits=terms.limits,
+            backoff=terms.backoff,
+            clock=self._clock,
+            tracker=Tracker(terms.following, terms.limits, self._clock),
+            pacer=Pacer(self._clock),
+        )
+        async with task_group() as finishers:
+            lane = Lane(api, tools, fan_out=partial(_limited, limit), start_soon=finishers.start_soon)
+            self._lanes.append(lane)
+            if self._interrupts:
+                lane.stop()
+            await reconcile(lane, tools, ledger)
+            sender, receiver = anyio.create_memory_object_stream[Batch](terms.concurrency)
+            async with task_group() as workers:
+                workers.start_soon(feed, lane, tools, ledger, sender)
+                for _ in range(terms.concurrency):
+                    workers.start_soon(_work, lane, receiver.clone())
+                receiver.close()
+
+    def _emit(self, event: Event) -> None:
+        for subscriber in self._subscribers:
+            subscriber(event)
+
+    def _summarise(self, seconds: float) -> Summary:
+        """Count twice: what the ledger holds against what the manifest's reader and the subscribers counted."""
+        states = self._ledger.states(self._run_id)
+        skipped = self._tally.ended[SKIPPED]
+        summary = Summary(
+            run_id=self._run_id,
+            rows=self._rows,
+            completed=states.get(State.COMPLETED, 0) - skipped,
+            failed=states.get(State.FAILED, 0),
+            skipped=skipped,
+            unknown=states.get(State.UNKNOWN, 0),
+            pending=sum(states.get(state, 0) for state in (State.PENDING, State.INITIATED, State.STORED)),
+            bytes=self._tally.bytes,
+            seconds=round(seconds, 3),
+            interrupted=self._interrupts > 0,
+        )
+        self._ledger.finish_run(self._run_id, self._clock.stamp(), summary.facts())
+        if not summary.adds_up:
+            raise DefectError(f"the count does not add up, please report this: {summary}")
+        self._emit(summary)
+        return summary
+
+
+async def _work(lane: Lane, batches: ObjectReceiveStream[Batch]) -> None:
+    async with batches:
+        async for batch in batches:
+            await lane.send(batch)
+
+
+async def _limited(
+    limit: anyio.Semaphore, calls: Sequence[Callable[[], Awaitable[Reply | Failure]]]
+) -> list[Reply | Failure]:
+    """Run transfers side by side, each within the lane's limit."""
+
+    async def one(call: Callable[[], Awaitable[Reply | Failure]]) -> Reply | Failure:
+        async with limit:
+            return await call()
+
+    return await gather([partial(one, call) for call in calls])
+
+
+@asynccontextmanager
+async def _listening(interrupt: Callable[[], None] | None) -> AsyncIterator[None]:
+    """Call ``interrupt`` at each SIGINT and SIGTERM."""
+    if interrupt is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that matters of those that a task group raised together: ours before foreign ones."""
+    found = [_first(error) if isinstance(error, BaseExceptionGroup) else error for error in errors.exceptions]
+    return next((error for error in found if isinstance(error, BulkupError)), found[0])

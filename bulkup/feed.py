@@ -1,0 +1,79 @@
+"""What feeds a lane: leftovers to be asked about, then batches to be sent, page by page out of the ledger."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+
+from anyio.abc import ObjectSendStream
+
+from bulkup.lane import Lane, Tools
+from bulkup.ledger import Candidate, Ledger, Leftover
+from bulkup.ledger.admission import CONTENT_CHANGED
+from bulkup.model import Failure, Stage
+from bulkup.plan import Batch
+from bulkup.reconcile import Reconciler, groups
+from bulkup.sift import Sifter
+from bulkup.tasks import gather, in_thread
+
+_PAGE = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerReader:
+    """Questions to the ledger, asked in the one thread that touches it."""
+
+    ledger: Ledger
+    executor: Executor
+
+    async def candidates(self, run_id: str, provider: str, after: Candidate | None) -> list[Candidate]:
+        """The next page of `Ledger.candidates`."""
+        return await in_thread(self.executor, self.ledger.candidates, run_id, provider, after, _PAGE)
+
+    async def leftovers(self, run_id: str, provider: str, after: Leftover | None) -> list[Leftover]:
+        """The next page of `Ledger.leftovers`."""
+        return await in_thread(self.executor, self.ledger.leftovers, run_id, provider, after, _PAGE)
+
+    async def claimed(self, provider: str, target: str) -> frozenset[str]:
+        """See `Ledger.claimed`."""
+        return await in_thread(self.executor, self.ledger.claimed, provider, target)
+
+
+async def reconcile(lane: Lane, tools: Tools, ledger: LedgerReader) -> None:
+    """Settle what earlier runs left half-way; afterwards it is ended, or pending again."""
+    reconciler = Reconciler(lane, tools, ledger.claimed)
+    last: Leftover | None = None
+    held: list[Leftover] = []
+    while not lane.stopped:
+        page = await ledger.leftovers(tools.run_id, lane.api.adapter.name, last)
+        found = groups([*held, *page])
+        # the last job's rows may go on in the next page
+        held = found.pop() if page and found else []
+        if found:
+            await gather([partial(reconciler.settle, group) for group in found])
+        if not page:
+            return
+        last = page[-1]
+
+
+async def feed(lane: Lane, tools: Tools, ledger: LedgerReader, batches: ObjectSendStream[Batch]) -> None:
+    """Go through the rows of a run page by page, and hand what has to be sent to the workers."""
+    adapter = lane.api.adapter
+    sifter = Sifter(adapter.traits.max_batch, tools.terms.on_change)
+    last: Candidate | None = None
+    async with batches:
+        while not lane.stopped:
+            page = await ledger.candidates(tools.run_id, adapter.name, last)
+            sifted = await in_thread(tools.files, sifter.add, page)
+            for document in sifted.skipped:
+                lane.outcomes.skip(document)
+            for document in sifted.refused:
+                text = f"{document.path!r} holds something else than what was sent (--on-change fail)"
+                failure = Failure(CONTENT_CHANGED, text)
+                await lane.outcomes.fail(Batch((document,)), {document.id: failure}, Stage.PREFLIGHT)
+            for batch in sifted.batches:
+                await batches.send(batch)
+            if not page:
+                return
+            last = page[-1]

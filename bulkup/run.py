@@ -1,0 +1,246 @@
+"""One run from manifest to summary: admit, then send. The library's `upload` and the command line both start here."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import anyio
+import anyio.to_thread
+
+from bulkup import config, manifest
+from bulkup.clock import Clock
+from bulkup.config import Settings
+from bulkup.engine import Run
+from bulkup.errors import ManifestError
+from bulkup.events import Subscriber, Summary
+from bulkup.http import Http
+from bulkup.ledger import Ledger
+from bulkup.model import Columns, Complaint, Invalid, Row, State
+from bulkup.providers import COLUMNS, MAX_BUNDLE, PROVIDERS
+from bulkup.providers.base import Adapter
+from bulkup.sift import Sifter
+
+_TELL_EVERY = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be sent.
+
+    Attributes:
+        manifest: the manifest's name; ``-`` is standard input.
+        provider: for rows that name none.
+        base_url: replaces the vendor's host.
+        ignore_extra: unknown columns are no error.
+        skip_invalid: bad rows are recorded as failed, and the others sent.
+        retry_unknown: rows whose fate is unknown are sent again.
+    """
+
+    manifest: str
+    provider: str | None = None
+    base_url: str | None = None
+    ignore_extra: bool = False
+    skip_invalid: bool = False
+    retry_unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A manifest that was taken into the ledger."""
+
+    run_id: str
+    rows: int
+    adapters: Mapping[str, Adapter]
+
+
+def parse(provider: str, cells: Mapping[str, object]) -> Columns:
+    """A provider's columns of stored cells."""
+    return manifest.parse(COLUMNS, provider, cells)
+
+
+def open_ledger(path: Path | None, *, exclusive: bool = True) -> Ledger:
+    """The ledger at ``path``; see `Ledger`."""
+    return Ledger(path, parse=parse, exclusive=exclusive)
+
+
+def admit(
+    order: Order,
+    ledger: Ledger,
+    *,
+    environment: Mapping[str, str],
+    complain: Callable[[Complaint], None],
+    stdin: BinaryIO | None = None,
+    reading: Callable[[int], None] = lambda _rows: None,
+    keep: bool = True,
+    clock: Clock | None = None,
+) -> Admitted:
+    """Take a manifest into the ledger; blocks. Nothing is sent, and while a row is bad nothing is taken in either.
+
+    Args:
+        complain: told of each complaint as it is found.
+        stdin: where the manifest ``-`` is read from.
+        reading: told now and then how many rows were read.
+        keep: False for a dry run: needs no credentials, and `Ledger.forget` undoes it.
+
+    Raises:
+        UsageError: bad rows, missing credentials, a ledger that can't be used.
+    """
+    clock = clock or Clock()
+    rows = manifest.read(order.manifest, COLUMNS, provider=order.provider, ignore_extra=order.ignore_extra, stdin=stdin)
+    staged = ledger.stage(_counted(rows, reading), order.manifest, MAX_BUNDLE, complain)
+    if staged.fatal or (staged.invalid and not order.skip_invalid):
+        raise ManifestError(_refusal(order.manifest, staged.rows, staged.invalid, fatal=staged.fatal))
+    adapters = config.adapters(ledger.staged_providers(), environment, order.base_url) if keep else {}
+    run_id = f"{datetime.fromtimestamp(clock.wall(), UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    name = order.manifest if order.manifest == "-" else os.path.abspath(order.manifest)  # noqa: PTH100 - no resolving
+    ledger.admit(name, run_id, clock.stamp(), rows=staged.rows, retry_unknown=order.retry_unknown, keep=keep)
+    return Admitted(run_id, staged.rows, adapters)
+
+
+def _counted(
+    items: Iterable[Row | Invalid | Complaint], reading: Callable[[int], None]
+) -> Iterator[Row | Invalid | Complaint]:
+    for count, item in enumerate(items, 1):
+        yield item
+        if count % _TELL_EVERY == 0:
+            reading(count)
+
+
+def _refusal(name: str, rows: int, invalid: int, *, fatal: bool) -> str:
+    if fatal:
+        return f"{name}: the manifest can't be used as it is; nothing was sent"
+    hint = "; --skip-invalid sends the others" if invalid < rows else ""
+    return f"{name}: {invalid} of {rows} rows can't be sent, so nothing was sent{hint}"
+
+
+async def send(
+    admitted: Admitted,
+    ledger: Ledger,
+    settings: Settings,
+    subscribers: Sequence[Subscriber],
+    *,
+    signals: bool = False,
+    clock: Clock | None = None,
+) -> Summary:
+    """Send what was admitted; see `Run.run`."""
+    async with Http() as transport:
+        run = Run(
+            admitted.run_id,
+            admitted.rows,
+            ledger=ledger,
+            adapters=admitted.adapters,
+            transport=transport,
+            terms=settings.terms(),
+            clock=clock or Clock(),
+            subscribers=subscribers,
+        )
+        return await run.run(signals=signals)
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a run would do.
+
+    Attributes:
+        send, bytes, inits: documents, their bytes, and the inits that would carry them.
+        missing: documents to be sent whose file is not there.
+        unfinished: rows that an earlier run left half-way, which the vendor would be asked about.
+        invalid: rows that can't be sent, and rows that failed in a way that no run repeats by itself.
+    """
+
+    rows: int
+    send: int = 0
+    bytes: int = 0
+    inits: int = 0
+    skip: int = 0
+    refuse: int = 0
+    missing: int = 0
+    unfinished: int = 0
+    invalid: int = 0
+
+    def facts(self) -> dict[str, object]:
+        """The fields of the ``plan`` event."""
+        return asdict(self)
+
+
+def survey(admitted: Admitted, ledger: Ledger, settings: Settings) -> Survey:
+    """What `send` would do; blocks, sends nothing."""
+    found = Survey(admitted.rows)
+    for name in ledger.providers(admitted.run_id):
+        sifter = Sifter(PROVIDERS[name].traits.max_batch, settings.on_change)
+        last = None
+        while True:
+            page = ledger.candidates(admitted.run_id, name, last, 2000)
+            sifted = sifter.add(page)
+            found.send += sum(len(batch.documents) for batch in sifted.batches)
+            found.bytes += sum(batch.size for batch in sifted.batches)
+            found.inits += len(sifted.batches)
+            found.skip += len(sifted.skipped)
+            found.refuse += len(sifted.refused)
+            found.missing += sifted.missing
+            if not page:
+                break
+            last = page[-1]
+    states = ledger.states(admitted.run_id)
+    found.unfinished = sum(states.get(state, 0) for state in (State.INITIATED, State.STORED, State.UNKNOWN))
+    found.invalid = states.get(State.FAILED, 0)
+    return found
+
+
+async def upload(
+    manifest: str | os.PathLike[str],
+    *,
+    provider: str | None = None,
+    ledger: str | os.PathLike[str] = "bulkup.db",
+    base_url: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    on_event: Subscriber | None = None,
+    ignore_extra: bool = False,
+    skip_invalid: bool = False,
+    retry_unknown: bool = False,
+    **options: object,
+) -> Summary:
+    """Upload every row of a manifest, once, and say what became of each.
+
+    Running it again with the same manifest and ledger is resuming: completed rows are skipped.
+
+    Args:
+        manifest: a CSV, TSV, JSON or JSON lines file, also compressed; see the README.
+        provider: for rows that name none.
+        ledger: the SQLite file that keeps the results; made if it is not there.
+        base_url: replaces the vendor's host, such as a sandbox's.
+        environment: where credentials are looked up; by default the process's.
+        on_event: told of each `DocumentEnded`, `Notice` and the `Summary`, in the event loop.
+        ignore_extra: unknown columns are no error.
+        skip_invalid: bad rows are recorded as failed, and the others sent.
+        retry_unknown: rows whose fate is unknown are sent again.
+        options: the settings of `bulkup.config.Settings`, such as ``concurrency=32``.
+
+    Returns:
+        The summary; a failed row is no exception.
+
+    Raises:
+        ManifestError: rows are bad, and nothing was sent; ``complaints`` says which and why.
+        ConfigError: a credential or setting is missing or makes no sense.
+        LedgerError: the ledger can't be used.
+    """
+    settings = config.settings(**options)
+    order = Order(os.fspath(manifest), provider, base_url, ignore_extra, skip_invalid, retry_unknown)
+    complaints: list[Complaint] = []
+
+    def prepare(opened: Ledger) -> Admitted:
+        env = os.environ if environment is None else environment
+        return admit(order, opened, environment=env, complain=complaints.append)
+
+    with open_ledger(Path(ledger)) as opened:
+        try:
+            admitted = await anyio.to_thread.run_sync(prepare, opened)
+        except ManifestError as error:
+            raise ManifestError(str(error), complaints) from None
+        return await send(admitted, opened, settings, [on_event] if on_event else [])

@@ -1,0 +1,45 @@
+"""What the user set for a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bulkup.http import Limits
+from bulkup.plan import OnChange
+from bulkup.schedule import Backoff
+from bulkup.track import Following
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A run's settings; seconds throughout.
+
+    Memory for bodies is at most ``concurrency * 25`` small files of `bulkup.content.SMALL` bytes, plus two chunks of
+    `bulkup.content.CHUNK` for each of ``transfers`` large ones, per vendor.
+
+    Attributes:
+        concurrency: uploads (an init with its transfers) in flight per vendor.
+        transfers: transfers in flight per vendor; never less than ``concurrency``, so that no URL waits for its turn.
+        tracked: jobs followed at once per vendor; while there are so many, no init is sent.
+        limits: deadlines of one exchange.
+        backoff: retries of one step of one row.
+        following: how jobs are followed.
+        job_timeout: how long a vendor's job is followed.
+        settle: how long a job that an earlier run left without all its bytes confirmed is given to complete by
+            itself, before its documents are sent again.
+        drain: how long work in flight may go on after the first interrupt.
+        on_change: what happens to a completed row whose file holds something else now.
+        allow_empty: an empty file is sent.
+    """
+
+    concurrency: int = 16
+    transfers: int = 64
+    tracked: int = 1000
+    limits: Limits = field(default_factory=Limits)
+    backoff: Backoff = field(default_factory=Backoff)
+    following: Following = field(default_factory=Following)
+    job_timeout: float = 600.0
+    settle: float = 10.0
+    drain: float = 30.0
+    on_change: OnChange = OnChange.UPLOAD
+    allow_empty: bool = False
