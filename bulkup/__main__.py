@@ -1,0 +1,5 @@
+"""``python -m bulkup``."""
+
+from bulkup.cli import main
+
+main()

@@ -1,0 +1,44 @@
+"""The command line. Every error that a user can cause ends in one line and exit code 2 or 1, without a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from bulkup.cli import demo, ledger, run, sandbox
+from bulkup.errors import BulkupError, UsageError
+
+app = typer.Typer(
+    name="bulkup",
+    help="Upload document archives into vendors' document APIs: one manifest in, every file sent once, "
+    "a ledger that can prove it.",
+    epilog="Exit codes: 0 all rows completed or skipped; 1 some failed; 2 nothing was sent; 3 some are unknown, "
+    "a person must look; 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("export")(ledger.export)
+app.command("status")(ledger.status)
+app.command("sandbox")(sandbox.sandbox)
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        app()
+    except BulkupError as error:
+        print(f"bulkup: {error}", file=sys.stderr)  # noqa: T201 - the one place that shows an error
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        print("bulkup: interrupted; nothing was sent", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader of our output has gone (`bulkup export | head`): no complaint, at exit neither
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

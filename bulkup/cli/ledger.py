@@ -1,0 +1,99 @@
+"""``bulkup export`` and ``bulkup status``: what the ledger knows."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import orjson
+import typer
+
+from bulkup import config
+from bulkup.cli import options
+from bulkup.errors import UsageError
+from bulkup.export import Format, own_columns, write_csv, write_jsonl
+from bulkup.model import State
+from bulkup.run import open_ledger
+
+
+def export(
+    *,
+    ledger: options.Ledger = None,
+    state: Annotated[State | None, typer.Option(help="Only rows in this state.")] = None,
+    run: Annotated[str | None, typer.Option(help="Only rows that this run brought into their state.")] = None,
+    format: Annotated[Format, typer.Option("--format", "-f", help="How to write them.")] = Format.JSONL,  # noqa: A002
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file, readable by its owner only.", show_default="stdout")
+    ] = None,
+) -> None:
+    """Write the ledger's rows. Failed rows as CSV are a valid manifest again.
+
+    Example: bulkup export --state failed --format csv -o failed.csv
+    """
+    settings = config.settings(ledger=ledger)
+    with open_ledger(settings.ledger, exclusive=False) as opened, _writing(output) as out:
+        if format is Format.JSONL:
+            write_jsonl(opened.rows(state, run), out)
+            return
+        columns = own_columns(opened.rows(state, run))
+        text = io.TextIOWrapper(out, "utf-8", newline="", write_through=True)
+        write_csv(opened.rows(state, run), columns, text)
+        text.detach()
+
+
+@contextmanager
+def _writing(output: Path | None) -> Iterator[BinaryIO]:
+    """A binary stream to a file that only its owner can read, or to standard output."""
+    if output is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    try:
+        file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UsageError(f"{output}: can't write: {error.strerror}") from None
+    with os.fdopen(file, "wb") as out:
+        yield out
+
+
+def status(
+    *,
+    ledger: options.Ledger = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Say how many rows are in which state, why some failed, and what the last runs did.
+
+    Example: bulkup status --ledger archive.db
+    """
+    settings = config.settings(ledger=ledger)
+    with open_ledger(settings.ledger, exclusive=False) as opened:
+        totals = {state.value: opened.totals().get(state, 0) for state in State}
+        reasons = opened.reasons()
+        runs = opened.runs(limit=5)
+    if json:
+        facts = {
+            "states": totals,
+            "reasons": [
+                dict(zip(("state", "stage", "error_code", "rows", "example"), reason, strict=True))
+                for reason in reasons
+            ],
+            "runs": runs,
+        }
+        sys.stdout.buffer.write(orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE))
+        return
+    typer.echo(f"{settings.ledger.resolve()}: {sum(totals.values())} rows")
+    for state, count in totals.items():
+        if count:
+            typer.echo(f"  {count:>9} {state}")
+    for state, stage, code, count, example in reasons:
+        typer.echo(f"  {count:>9} {state} at {stage}: {code}, such as: {example}")
+    for run in runs:
+        facts = run["summary"] or {}
+        ended = f"ended {run['finished_at']}" if run["finished_at"] else "did not end"
+        counts = ", ".join(f"{facts[name]} {name}" for name in ("completed", "failed", "skipped") if facts.get(name))
+        typer.echo(f"  run {run['run_id']}: {run['manifest']}, {run['rows']} rows, {ended}{counts and ': ' + counts}")

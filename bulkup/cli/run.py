@@ -1,0 +1,194 @@
+"""``bulkup run``: the main job."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Annotated
+
+import anyio
+import orjson
+import typer
+
+from bulkup import config
+from bulkup import run as running
+from bulkup.cli import options
+from bulkup.config import Settings
+from bulkup.events import Subscriber, Summary
+from bulkup.ledger import Ledger
+from bulkup.model import Complaint
+from bulkup.plan import OnChange
+from bulkup.providers import PROVIDERS
+from bulkup.run import Admitted, Order
+from bulkup.terminal import JsonLines, progress, size, summary_lines
+
+_SENDING = "Sending"
+_MANIFEST = "Manifest"
+
+
+def run(  # noqa: PLR0913 - one parameter is one option
+    manifest: Annotated[
+        str,
+        typer.Argument(help="CSV, TSV, JSON or JSON lines, also .gz or .zst; - is standard input (JSON lines)."),
+    ],
+    *,
+    provider: Annotated[
+        str | None, typer.Option(help=f"For rows that name none: {', '.join(PROVIDERS)}.", rich_help_panel=_MANIFEST)
+    ] = None,
+    ledger: options.Ledger = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Another host for the vendor, such as a sandbox's.", rich_help_panel=_SENDING)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would be sent.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="JSON lines on standard output: each row, then the summary.")
+    ] = False,
+    ignore_extra: Annotated[
+        bool, typer.Option("--ignore-extra", help="Unknown columns are no error.", rich_help_panel=_MANIFEST)
+    ] = False,
+    skip_invalid: Annotated[
+        bool,
+        typer.Option("--skip-invalid", help="Record bad rows as failed, send the others.", rich_help_panel=_MANIFEST),
+    ] = False,
+    allow_empty: Annotated[
+        bool | None, typer.Option("--allow-empty", help="Send empty files too.", rich_help_panel=_MANIFEST)
+    ] = None,
+    on_change: Annotated[
+        OnChange | None,
+        typer.Option(
+            help="A completed row whose file has changed since.", show_default="upload", rich_help_panel=_MANIFEST
+        ),
+    ] = None,
+    retry_unknown: Annotated[
+        bool,
+        typer.Option("--retry-unknown", help="Send rows again whose fate is unknown.", rich_help_panel=_MANIFEST),
+    ] = False,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            "-c", "--concurrency", help="Uploads in flight per vendor.", show_default="16", rich_help_panel=_SENDING
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds for one answer.", show_default="30", rich_help_panel=_SENDING)
+    ] = None,
+    stall_timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds without a byte moving.", show_default="30", rich_help_panel=_SENDING),
+    ] = None,
+    retry_for: Annotated[
+        float | None,
+        typer.Option(help="Seconds one step of one row may be retried.", show_default="60", rich_help_panel=_SENDING),
+    ] = None,
+    job_timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds a vendor's job is followed.", show_default="600", rich_help_panel=_SENDING),
+    ] = None,
+    drain: Annotated[
+        float | None,
+        typer.Option(help="Seconds for what is in flight after Ctrl-C.", show_default="30", rich_help_panel=_SENDING),
+    ] = None,
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="Log what is going on; -vv each request.")
+    ] = 0,
+) -> None:
+    """Upload every row of a manifest, once. The same command again resumes, and skips what is completed.
+
+    Example: bulkup run manifest.csv --provider lightreach --ledger archive.db
+    """
+    options.configure_logging(verbose)
+    settings = config.settings(
+        ledger=ledger,
+        concurrency=concurrency,
+        timeout=timeout,
+        stall_timeout=stall_timeout,
+        retry_for=retry_for,
+        job_timeout=job_timeout,
+        drain=drain,
+        on_change=on_change,
+        allow_empty=allow_empty,
+    )
+    order = Order(manifest, provider, base_url, ignore_extra, skip_invalid, retry_unknown)
+    if dry_run:
+        _dry_run(order, settings, as_json=json)
+        return
+    summary = upload(order, settings, environment=os.environ, as_json=json)
+    raise typer.Exit(summary.exit_code)
+
+
+def upload(order: Order, settings: Settings, *, environment: Mapping[str, str], as_json: bool) -> Summary:
+    """Admit and send, with progress on standard error and the result on standard output."""
+    with running.open_ledger(settings.ledger) as ledger, progress() as shown:
+        admitted = running.admit(
+            order,
+            ledger,
+            environment=environment,
+            complain=_complain,
+            stdin=sys.stdin.buffer,
+            reading=shown.reading,
+        )
+        subscribers: list[Subscriber] = [shown]
+        if as_json:
+            subscribers.append(JsonLines(sys.stdout.buffer))
+        summary = send(admitted, ledger, settings, subscribers)
+    if not as_json:
+        for line in summary_lines(summary):
+            typer.echo(line)
+        typer.echo(f"ledger: {settings.ledger.resolve()}")
+        _hint(summary, settings)
+    return summary
+
+
+def send(admitted: Admitted, ledger: Ledger, settings: Settings, subscribers: list[Subscriber]) -> Summary:
+    """Run the event loop, on uvloop where it exists."""
+
+    async def main() -> Summary:
+        return await running.send(admitted, ledger, settings, subscribers, signals=True)
+
+    return anyio.run(main, backend_options={"use_uvloop": _has_uvloop()})
+
+
+def _has_uvloop() -> bool:
+    try:
+        import uvloop  # noqa: F401, PLC0415 - asked for, not used
+    except ImportError:
+        return False
+    return True
+
+
+def _hint(summary: Summary, settings: Settings) -> None:
+    """What to do next, on standard error."""
+    name = f" --ledger {settings.ledger}" if settings.ledger != Settings.model_fields["ledger"].default else ""
+    if summary.failed:
+        typer.echo(f"failed rows, as a manifest: bulkup export{name} --state failed --format csv", err=True)
+    if summary.unknown:
+        typer.echo(
+            f"unknown rows need a look at the vendor: bulkup export{name} --state unknown --format csv", err=True
+        )
+    if summary.pending:
+        typer.echo("pending rows: run the same command again", err=True)
+
+
+def _dry_run(order: Order, settings: Settings, *, as_json: bool) -> None:
+    exists = settings.ledger.exists()
+    with running.open_ledger(settings.ledger if exists else None) as ledger:
+        admitted = running.admit(
+            order, ledger, environment=os.environ, complain=_complain, stdin=sys.stdin.buffer, keep=False
+        )
+        found = running.survey(admitted, ledger, settings)
+        ledger.forget()
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps({"event": "plan"} | found.facts(), option=orjson.OPT_APPEND_NEWLINE))
+        return
+    typer.echo(
+        f"dry run, nothing was sent: {found.rows} rows = {found.send} to send ({size(found.bytes)} in {found.inits} "
+        f"inits) + {found.skip} completed before + {found.refuse} changed + {found.unfinished} to ask about + "
+        f"{found.invalid} invalid"
+    )
+    if found.missing:
+        typer.echo(f"{found.missing} of the files to send do not exist")
+
+
+def _complain(complaint: Complaint) -> None:
+    typer.echo(str(complaint), err=True)

@@ -1,0 +1,48 @@
+"""``bulkup sandbox``: stand-ins for the vendors, on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import typer
+
+from bulkup.cli import options
+from bulkup.errors import UsageError
+from bulkup.sandbox import Faults
+from bulkup.sandbox.serve import serve
+
+
+def sandbox(
+    *,
+    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8420,
+    faults: Annotated[
+        Path | None, typer.Option(help="A fault plan, JSON: latency, refusals, dropped connections, with a seed.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Keep what is uploaded below this folder.", show_default="in memory")
+    ] = None,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Log what is going on.")] = 0,
+) -> None:
+    """Serve stand-ins for the vendors and their object store, until Ctrl-C; prints the `export` lines to use them.
+
+    Example: bulkup sandbox --port 8420
+    """
+    options.configure_logging(verbose)
+
+    async def main() -> None:
+        plan = Faults.model_validate_json(faults.read_bytes()) if faults else None
+        await serve(host, port, plan, data, (), _announce)
+
+    try:
+        anyio.run(main)
+    except OSError as error:
+        raise UsageError(f"{error.filename or f'{host}:{port}'}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(" ".join(str(error).split())) from None
+
+
+def _announce(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - whoever started us waits for it

@@ -1,0 +1,1 @@
+"""The sample archive of `bulkup demo`."""

@@ -1,0 +1,92 @@
+"""The ledger as a table: fixed fields, then the row's own columns. A failed row exported as CSV is a manifest again."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import BinaryIO, TextIO
+
+import orjson
+
+FIELDS = (
+    "key",
+    "row",
+    "provider",
+    "target",
+    "path",
+    "filename",
+    "size",
+    "md5",
+    "sha256",
+    "state",
+    "document_id",
+    "job_id",
+    "attempts",
+    "stage",
+    "error_code",
+    "error",
+    "run_id",
+    "initiated_at",
+    "stored_at",
+    "finished_at",
+)
+
+
+class Format(StrEnum):
+    """What an export is written as."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+def write_jsonl(rows: Iterable[Mapping[str, object]], out: BinaryIO) -> int:
+    """One JSON object a line, the row's own columns as the object ``columns``; returns the number of rows."""
+    count = 0
+    for row in rows:
+        record = {name: row[name] for name in FIELDS} | {"columns": row["cells"]}
+        out.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+        count += 1
+    return count
+
+
+def own_columns(rows: Iterable[Mapping[str, object]]) -> list[str]:
+    """The names of the rows' own columns, in the order they first appear."""
+    names: dict[str, None] = {}
+    for row in rows:
+        names.update(dict.fromkeys(_cells(row)))
+    return [name for name in names if name not in FIELDS]
+
+
+def write_csv(rows: Iterable[Mapping[str, object]], columns: list[str], out: TextIO) -> int:
+    """A header and a line for each row; returns the number of rows.
+
+    Args:
+        columns: the rows' own columns, from `own_columns`.
+    """
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*FIELDS, *columns])
+    count = 0
+    for row in rows:
+        cells = _cells(row)
+        writer.writerow([*(_cell(row[name]) for name in FIELDS), *(_cell(cells.get(name)) for name in columns)])
+        count += 1
+    return count
+
+
+def _cells(row: Mapping[str, object]) -> Mapping[str, object]:
+    cells = row["cells"]
+    return cells if isinstance(cells, dict) else {}
+
+
+def _cell(value: object) -> str:
+    """A cell that reads back as the same value."""
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case bool() | list() | dict():
+            return orjson.dumps(value).decode()
+        case _:
+            return str(value)

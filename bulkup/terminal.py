@@ -1,0 +1,228 @@
+"""What a run shows: a progress bar on a terminal, plain lines elsewhere, JSON lines for programs. All subscribers."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import BinaryIO, Protocol, Self
+
+import orjson
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from bulkup.events import DocumentEnded, Event, Notice, RunStarted, Summary, Transferred
+from bulkup.model import SKIPPED, State
+
+_LINE_EVERY = 10.0
+_KILO = 1000
+
+
+def size(count: float) -> str:
+    """A number of bytes for people, in powers of 1,000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < _KILO:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= _KILO
+    return f"{count:.1f} TB"
+
+
+def summary_lines(summary: Summary) -> list[str]:
+    """A summary for people; the first line is the count that has to add up."""
+    rate = summary.completed / summary.seconds if summary.seconds else 0.0
+    speed = summary.bytes / summary.seconds if summary.seconds else 0.0
+    count = (
+        f"run {summary.run_id}: {summary.rows} rows = {summary.completed} completed + {summary.failed} failed + "
+        f"{summary.skipped} skipped + {summary.unknown} unknown + {summary.pending} pending"
+    )
+    return [
+        count,
+        f"{size(summary.bytes)} in {summary.seconds:.1f} s ({rate:.0f} files/s, {size(speed)}/s)",
+    ]
+
+
+def failure_line(event: DocumentEnded) -> str:
+    """Why a row did not complete, on one line: row, file, stage, code and the vendor's words."""
+    where = f" at {event.stage}" if event.stage else ""
+    code = f": {event.error_code}" if event.error_code else ""
+    return f"row {event.row} ({event.filename!r}): {event.state}{where}{code}: {event.error}"
+
+
+class JsonLines:
+    """One JSON object a line: each row as it ends, and the summary last."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+
+    def __call__(self, event: Event) -> None:
+        """Write one event."""
+        if isinstance(event, DocumentEnded):
+            facts: dict[str, object] = {
+                "event": "document",
+                "key": event.key,
+                "row": event.row,
+                "provider": event.provider,
+                "filename": event.filename,
+                "state": event.state,
+                "document_id": event.document_id,
+                "stage": event.stage,
+                "error_code": event.error_code,
+                "error": event.error,
+            }
+        elif isinstance(event, Summary):
+            facts = {"event": "summary"} | event.facts()
+        else:
+            return
+        self._out.write(orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE))
+        self._out.flush()
+
+
+class Progressing(Protocol):
+    """Shows how far a run is; a subscriber and a context manager."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def __call__(self, event: Event) -> None:
+        """Take note of one event."""
+
+    def reading(self, rows: int) -> None:
+        """So many rows of the manifest were read."""
+
+
+def progress() -> Progressing:
+    """A bar if standard error is a terminal, else plain lines."""
+    console = Console(stderr=True, highlight=False)
+    return Bar(console) if console.is_terminal else Lines()
+
+
+class Lines:
+    """A line every ten seconds, and one for each failure, on standard error."""
+
+    def __init__(self) -> None:
+        self._began = self._last = time.monotonic()
+        self._rows = self._done = self._failed = self._bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def __call__(self, event: Event) -> None:
+        """Take note of one event."""
+        match event:
+            case RunStarted():
+                self._rows = event.rows
+                self._began = self._last = time.monotonic()
+            case Transferred():
+                self._bytes += event.bytes
+            case DocumentEnded():
+                self._done += 1
+                if event.state not in {State.COMPLETED, SKIPPED}:
+                    self._failed += 1
+                    _print(failure_line(event))
+            case Notice():
+                _print(event.text)
+            case Summary():
+                return
+        now = time.monotonic()
+        if now - self._last >= _LINE_EVERY:
+            self._last = now
+            elapsed = now - self._began
+            rate = self._done / elapsed
+            left = f", {(self._rows - self._done) / rate:.0f} s left" if rate else ""
+            _print(
+                f"{self._done}/{self._rows} files, {size(self._bytes)}, {rate:.0f} files/s, "
+                f"{size(self._bytes / elapsed)}/s{left}, {self._failed} failed"
+            )
+
+    def reading(self, rows: int) -> None:
+        """See `Progressing.reading`."""
+        now = time.monotonic()
+        if now - self._last >= _LINE_EVERY:
+            self._last = now
+            _print(f"reading the manifest: {rows} rows")
+
+
+def _print(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - this module is where text is shown
+
+
+class _Speed(ProgressColumn):
+    """Files and bytes per second since sending began."""
+
+    def render(self, task: object) -> Text:
+        """See `ProgressColumn.render`."""
+        done, elapsed = getattr(task, "completed", 0), getattr(task, "elapsed", 0) or 0
+        moved = getattr(task, "fields", {}).get("moved", 0)
+        if not elapsed:
+            return Text("")
+        return Text(f"{size(moved)}  {done / elapsed:.0f} files/s  {size(moved / elapsed)}/s")
+
+
+class Bar:
+    """A live bar on standard error; failures scroll above it."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            _Speed(),
+            TimeRemainingColumn(),
+            TextColumn("[red]{task.fields[failed]} failed"),
+            console=console,
+            refresh_per_second=8,
+        )
+        self._task: TaskID | None = None
+        self._failed = self._moved = self._done = 0
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Take note of one event."""
+        match event:
+            case RunStarted():
+                self._start("sending", event.rows)
+            case Transferred():
+                self._moved += event.bytes
+                self._update()
+            case DocumentEnded():
+                self._done += 1
+                if event.state not in {State.COMPLETED, SKIPPED}:
+                    self._failed += 1
+                    self._progress.console.print(escape(failure_line(event)), soft_wrap=True)
+                self._update()
+            case Notice():
+                self._progress.console.print(escape(event.text), soft_wrap=True)
+
+    def reading(self, rows: int) -> None:
+        """See `Progressing.reading`."""
+        if self._task is None:
+            self._start("reading the manifest", None)
+        if self._task is not None:
+            self._progress.update(self._task, completed=rows)
+
+    def _start(self, what: str, total: int | None) -> None:
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(what, total=total, failed=0, moved=0)
+
+    def _update(self) -> None:
+        if self._task is not None:
+            self._progress.update(self._task, completed=self._done, failed=self._failed, moved=self._moved)
