@@ -1,0 +1,214 @@
+"""From a record to a row: which provider, which file, which columns, and all that is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import cast
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from bulkup.manifest.cells import escaped, plain, shown
+from bulkup.manifest.naming import canonical, derived_key, filename_problem, located, path_problem
+from bulkup.manifest.record import Record
+from bulkup.manifest.schema import COMMON, Schema, nearest
+from bulkup.model import Columns, Complaint, Invalid, Row
+
+_WORDS = {
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "decimal_type": "must be a number",
+    "decimal_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "extra_forbidden": "is unknown",
+}
+
+
+def parse(kinds: Mapping[str, type[Columns]], provider: str, cells: Mapping[str, object]) -> Columns:
+    """Make a row's validated columns again from its cells (`Row.cells`, also after a round trip through JSON).
+
+    Cells that the provider does not know are left out.
+
+    Raises:
+        KeyError: there is no such provider.
+        pydantic.ValidationError: the cells are not valid (any more).
+    """
+    kind = kinds[provider]
+    fields = kind.model_fields
+    return kind.model_validate({name: value for name, value in cells.items() if name in fields})
+
+
+def check(record: Record, schema: Schema) -> Row | Invalid:
+    """Make a valid row of a record, or tell all that is wrong with it."""
+    return _Check(record, schema).result()
+
+
+class _Check:
+    """The work on one record."""
+
+    def __init__(self, record: Record, schema: Schema) -> None:
+        self._record = record
+        self._schema = schema
+        self._complaints: list[Complaint] = []
+        self._bad: set[str] = set()
+        self._common: dict[str, str] = {}
+        self._cells: dict[str, object] = {}
+
+    def result(self) -> Row | Invalid:
+        """Go through the record."""
+        record = self._record
+        if record.problem is not None:
+            self._complain(record.problem)
+        self._sort_cells()
+        row = None if record.problem is not None else self._row()
+        if row is not None and not self._complaints:
+            return row
+        given = {name: self._common.get(name, "") for name in COMMON}
+        return Invalid(
+            record.number,
+            tuple(self._complaints),
+            path=given["path"],
+            provider=given["provider"] or self._schema.provider or "",
+            filename=given["filename"],
+            cells=self._cells,
+        )
+
+    def _complain(self, text: str, column: str | None = None, value: object = None) -> None:
+        record = self._record
+        what = None if value is None else shown(value)
+        self._complaints.append(Complaint(self._schema.file, text, record.number, record.line, column, what))
+
+    def _sort_cells(self) -> None:
+        """Take the cells apart into the common ones and the row's own; blank ones and those of an export go."""
+        common, cells = self._common, self._cells
+        exported, known = self._schema.exported, self._schema.known
+        for column, cell in self._record.cells.items():
+            if cell is None or cell == "" or column in exported:
+                continue
+            name, value = column, cell
+            if type(cell) is not str or "\0" in cell or not cell.isascii() or column not in known:
+                try:
+                    name, value = cast("str", plain(column)), plain(cell)
+                except ValueError as error:
+                    name, value = escaped(column), escaped(cell) if isinstance(cell, str) else shown(cell)
+                    self._bad.add(name)
+                    self._complain(str(error), name, value)
+            if name not in COMMON:
+                cells[name] = value
+            elif isinstance(value, str):
+                common[name] = value
+            elif isinstance(value, int) and not isinstance(value, bool):
+                common[name] = str(value)
+            else:
+                self._bad.add(name)
+                self._complain("must be text", name, value)
+        for name in self._record.repeated:
+            self._complain("is given twice", escaped(name))
+
+    def _row(self) -> Row | None:
+        provider = self._provider()
+        path, filename, default = self._file()
+        columns = self._columns(provider)
+        if provider is None or columns is None or self._complaints:
+            return None
+        own_name = None if filename == default else filename
+        return Row(
+            number=self._record.number,
+            key=self._common.get("key") or derived_key(provider, columns, path, own_name),
+            provider=provider,
+            target=columns.target,
+            path=path,
+            filename=filename,
+            cells=self._cells,
+            share=canonical([provider, *columns.share]),
+            bundled=columns.bundled,
+            line=self._record.line,
+        )
+
+    def _provider(self) -> str | None:
+        kinds, argument = self._schema.kinds, self._schema.provider
+        given = self._common.get("provider")
+        if "provider" in self._bad:
+            return None
+        if given is None:
+            if argument is None:
+                self._complain(f"is required, here or as --provider: one of {', '.join(kinds)}", "provider")
+            return argument
+        if given not in kinds:
+            near = nearest(given, kinds)
+            advice = f"did you mean {near!r}?" if near else f"it must be one of {', '.join(kinds)}"
+            self._complain(f"is no provider: {advice}", "provider", given)
+            return None
+        if argument not in {None, given}:
+            self._complain(f"contradicts --provider {argument}", "provider", given)
+        return given
+
+    def _file(self) -> tuple[str, str, str]:
+        """The absolute path, the filename, and what the filename would be by default."""
+        given = self._common.get("path")
+        filename = self._common.get("filename")
+        if given is None:
+            if "path" not in self._bad:
+                self._complain("is required", "path")
+            return "", "", ""
+        path, default = located(given, self._schema.folder)
+        named = filename is not None or "filename" in self._bad
+        if problem := path_problem(given, default, named=named):
+            self._complain(problem, "path", given)
+        if filename is None:
+            return path, default, default
+        if problem := filename_problem(filename):
+            self._complain(problem, "filename", filename)
+        return path, filename, default
+
+    def _columns(self, provider: str | None) -> Columns | None:
+        schema = self._schema
+        fields = schema.fields if provider is None else schema.columns[provider]
+        own = self._cells
+        if not own.keys() <= fields:
+            own = {name: value for name, value in own.items() if name in fields}
+            if not schema.ignore_extra:
+                self._complain_of_extra(own.keys(), provider)
+        if provider is None:
+            return None
+        try:
+            return schema.kinds[provider].model_validate(own)
+        except ValidationError as invalid:
+            for error in invalid.errors(include_url=False, include_input=False):
+                self._complain_of_cell(error)
+            return None
+
+    def _complain_of_extra(self, own: Collection[str], provider: str | None) -> None:
+        for name, value in self._cells.items():
+            if name in own or name in self._bad:
+                continue
+            owners = [owner for owner, columns in self._schema.columns.items() if name in columns]
+            if owners:
+                self._complain(f"is a column of {' and '.join(owners)}, not of {provider}: leave it empty", name, value)
+            else:
+                self._complain(self._schema.unknown(name, provider), None, value)
+
+    def _complain_of_cell(self, error: ErrorDetails) -> None:
+        column = str(error["loc"][0]) if error["loc"] else None
+        if column in self._bad:
+            return
+        if error["type"] == "missing":
+            text = "is required"
+        elif error["type"] in {"value_error", "assertion_error"}:
+            text = str(error["ctx"]["error"])
+        elif error["type"] in {"literal_error", "enum"}:
+            text = f"must be {error['ctx']['expected']}"
+        else:
+            text = _WORDS.get(error["type"]) or error["msg"][:1].lower() + error["msg"][1:]
+        inside = ".".join(str(part) for part in error["loc"][1:])
+        text = " ".join((f"{inside}: {text}" if inside else text).split())
+        self._complain(text, column, None if column is None else self._cells.get(column))

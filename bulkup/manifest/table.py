@@ -1,0 +1,98 @@
+"""CSV and TSV: a header, then one record a line, or more lines where quoted cells hold newlines."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+
+from bulkup.manifest.record import LIMIT, LIMIT_TEXT, Record, UnreadableError
+
+
+class _Lines:
+    """The lines of a stream for `csv.reader`, limited in what one record may take."""
+
+    def __init__(self, stream: io.BufferedReader) -> None:
+        # undecodable bytes become lone surrogates, so that the cell that holds them can be named
+        self._text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
+        self._left = LIMIT
+        self.last = ""
+
+    def start_record(self) -> None:
+        self._left = LIMIT
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        self.last = line = self._text.readline(self._left + 1)
+        if not line:
+            raise StopIteration
+        self._left -= len(line)
+        if self._left < 0:
+            raise UnreadableError(f"the row that starts here is longer than {LIMIT_TEXT}: is a quote left open?")
+        return line
+
+
+def records(
+    stream: io.BufferedReader, delimiter: str, check_header: Callable[[Sequence[str]], Sequence[str]]
+) -> Iterator[Record]:
+    """The records of a table.
+
+    Args:
+        stream: the table's bytes.
+        delimiter: what stands between cells.
+        check_header: says what is wrong with a header, one text each.
+
+    Raises:
+        UnreadableError: the header is wrong, or it can't be told where the next record begins.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), LIMIT))  # the csv module has this limit per process only
+    lines = _Lines(stream)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    header: list[str] = []
+    number = 0
+    while True:
+        lines.start_record()
+        line = reader.line_num + 1
+        problem = None
+        row: list[str] = []
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except UnreadableError as error:
+            raise UnreadableError(*error.texts, line=line) from None
+        except csv.Error:
+            problem = _quoting_problem(lines.last, line, one_line=reader.line_num == line)
+        if problem is None and (not row or (len(row) == 1 != len(header) and not row[0].strip())):
+            continue  # a blank line
+        if not header:
+            if problem is not None:
+                raise UnreadableError(f"the header {problem}", line=line)
+            if problems := check_header(row):
+                raise UnreadableError(*problems, line=line)
+            header = row
+            continue
+        number += 1
+        if problem is None and len(row) != len(header):
+            problem = f"has {_count(len(row), 'cell')}, but the header has {_count(len(header), 'column')}"
+        yield Record(number, line, dict(zip(header, row, strict=False)), problem)
+
+
+def _quoting_problem(last: str, line: int, *, one_line: bool) -> str:
+    """What is wrong with the quotes of a record.
+
+    Raises:
+        UnreadableError: a quote may still be open after it, so what follows can't be told apart.
+    """
+    if not last:
+        raise UnreadableError("a quote in the row that starts here is never closed", line=line)
+    problem = 'has text after a closing quote (a quote inside a quoted cell is written "")'
+    if one_line and last.count('"') % 2 == 0:
+        return problem
+    raise UnreadableError(f"the row that starts here {problem}", line=line)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
