@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 import anyio
@@ -106,10 +106,7 @@ class Run:
         """
         began = self._clock.monotonic()
         self._emit(RunStarted(self._run_id, self._rows, self._ledger.name))
-        with (
-            ThreadPoolExecutor(1, "ledger") as ledger_thread,
-            ThreadPoolExecutor(_FILE_THREADS, "files") as files,
-        ):
+        with _threads(1, "ledger") as ledger_thread, _threads(_FILE_THREADS, "files") as files:
             journal = Journal(self._ledger, ledger_thread)
             ledger = LedgerReader(self._ledger, ledger_thread)
             tools = Tools(self._run_id, self._transport, journal, files, self._terms, self._clock, self._emit)
@@ -176,6 +173,16 @@ class Run:
             raise DefectError(f"the count does not add up, please report this: {summary}")
         self._emit(summary)
         return summary
+
+
+@contextmanager
+def _threads(count: int, name: str) -> Iterator[Executor]:
+    """Threads that are not waited for at the end: whatever mattered was awaited, and waiting blocks the loop."""
+    executor = ThreadPoolExecutor(count, name)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=False)
 
 
 async def _work(lane: Lane, batches: ObjectReceiveStream[Batch]) -> None:

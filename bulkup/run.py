@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -234,13 +235,16 @@ async def upload(
     order = Order(os.fspath(manifest), provider, base_url, ignore_extra, skip_invalid, retry_unknown)
     complaints: list[Complaint] = []
 
-    def prepare(opened: Ledger) -> Admitted:
-        env = os.environ if environment is None else environment
-        return admit(order, opened, environment=env, complain=complaints.append)
-
-    with open_ledger(Path(ledger)) as opened:
+    env = os.environ if environment is None else environment
+    opened = await anyio.to_thread.run_sync(open_ledger, Path(ledger))
+    try:
         try:
-            admitted = await anyio.to_thread.run_sync(prepare, opened)
+            admitted = await anyio.to_thread.run_sync(
+                partial(admit, order, opened, environment=env, complain=complaints.append)
+            )
         except ManifestError as error:
             raise ManifestError(str(error), complaints) from None
         return await send(admitted, opened, settings, [on_event] if on_event else [])
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(opened.close)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +12,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 from sqlalchemy import (
-    Connection,
-    Engine,
+    URL,
     Row,
     and_,
     create_engine,
@@ -71,7 +70,7 @@ class Leftover:
 
 
 class Ledger:
-    """A ledger database. Use it as a context manager.
+    """A ledger database, open from the start; a context manager that closes it.
 
     Args:
         path: the SQLite file; None: a ledger in memory that is forgotten.
@@ -83,60 +82,49 @@ class Ledger:
     """
 
     def __init__(self, path: Path | None, *, parse: Parse, exclusive: bool = True) -> None:
-        self._path = path
+        self.name = str(path) if path is not None else "the ledger in memory"
         self._parse = parse
         self._exclusive = exclusive
-        self._lock: FileLock | None = None
-        self._engine: Engine
-        self._connection: Connection
+        with ExitStack() as stack:
+            if path is not None:
+                self._prepare(path, stack)
+            url = URL.create("sqlite", database=str(path) if path is not None else None)
+            engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+            stack.callback(engine.dispose)
+            event.listen(engine, "connect", _durable)
+            try:
+                self._connection = stack.enter_context(engine.connect())
+                self._check_version()
+            except DBAPIError as error:
+                raise LedgerError(f"{self.name}: {_words(error)}") from None
+            self._resources = stack.pop_all()
 
     def __enter__(self) -> Self:
-        if self._path is not None:
-            self._prepare(self._path)
-        url = f"sqlite:///{self._path}" if self._path is not None else "sqlite://"
-        self._engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
-        event.listen(self._engine, "connect", _durable)
-        try:
-            self._connection = self._engine.connect()
-            self._check_version()
-        except DBAPIError as error:
-            self.__exit__(None, None, None)
-            raise LedgerError(f"{self.name}: {_words(error)}") from None
-        except LedgerError:
-            self.__exit__(None, None, None)
-            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if hasattr(self, "_connection"):
-            self._connection.close()
-        self._engine.dispose()
-        if self._lock is not None:
-            self._lock.release()
+        self.close()
 
-    @property
-    def name(self) -> str:
-        """What to call it in messages."""
-        return str(self._path) if self._path is not None else "the ledger in memory"
+    def close(self) -> None:
+        """Give it back; other runs may use it then."""
+        self._resources.close()
 
-    def _prepare(self, path: Path) -> None:
+    def _prepare(self, path: Path, stack: ExitStack) -> None:
+        """Lock and make the file, or see that it is there."""
         if not self._exclusive:
             if not path.exists():
                 raise LedgerError(f"{path}: there is no ledger here (--ledger names another)")
             return
         try:
             real = path.resolve()
-            self._lock = FileLock(f"{real}.lock", timeout=0, mode=0o600)
-            self._lock.acquire()
+            # opened and closed in different threads, hence not thread-local
+            stack.enter_context(FileLock(f"{real}.lock", timeout=0, mode=0o600, thread_local=False))
             os.close(os.open(real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except Timeout:
-            self._lock = None
             raise LedgerError(f"{path}: another run is using this ledger; wait for it, or name another") from None
         except OSError as error:
-            if self._lock is not None:
-                self._lock.release()
             raise LedgerError(f"{path}: can't open the ledger: {error.strerror}") from None
 
     def _check_version(self) -> None:

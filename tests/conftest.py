@@ -1,0 +1,106 @@
+"""What the tests share: an archive on disk with its manifest, and runs against the sandbox."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bulkup
+from bulkup.events import DocumentEnded, Event, Notice
+from bulkup.run import open_ledger
+from bulkup.sandbox import Sandbox
+
+QUICK: dict[str, object] = {"retry_for": 0.5, "settle": 0.3, "job_timeout": 5, "drain": 5}
+"""Patience for tests: long enough to retry, short enough to fail soon."""
+
+
+class Archive:
+    """Documents in a folder, and the manifest that lists them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: list[dict[str, str]] = []
+        self.ledger = folder / "bulkup.db"
+        self.events: list[Event] = []
+
+    def add(self, name: str, content: bytes | None = None, **columns: str) -> Path:
+        """A file (None: some content of its own) and its row."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"content of {name}".encode() if content is None else content)
+        self.row(name, **columns)
+        return path
+
+    def row(self, path: str, **columns: str) -> None:
+        """A row, whether there is such a file or not."""
+        self.rows.append({"path": path, "account_id": "A-1", "type": "utilityBill"} | columns)
+
+    def manifest(self) -> Path:
+        """The rows as a CSV file."""
+        path = self.folder / "manifest.csv"
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(names), restval="")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        return path
+
+    async def upload(self, sandbox: Sandbox, manifest: Path | None = None, **options: Any) -> bulkup.Summary:
+        """Run the manifest (None: one of the rows) against a sandbox."""
+        self.events.clear()
+        given: dict[str, Any] = {"environment": sandbox.environment(), "provider": "lightreach"} | QUICK | options
+        return await bulkup.upload(
+            manifest or self.manifest(), ledger=self.ledger, on_event=self.events.append, **given
+        )
+
+    def former_ids(self) -> list[str]:
+        """Document ids that later uploads replaced."""
+        with closing(sqlite3.connect(self.ledger)) as database:
+            return [row[0] for row in database.execute("SELECT document_id FROM former_documents ORDER BY id")]
+
+    def ended(self) -> dict[int, DocumentEnded]:
+        """How each row of the last run ended."""
+        return {event.row: event for event in self.events if isinstance(event, DocumentEnded)}
+
+    def notices(self) -> list[str]:
+        """What the last run said beside its rows."""
+        return [event.text for event in self.events if isinstance(event, Notice)]
+
+    def ledger_rows(self) -> list[Mapping[str, Any]]:
+        """The ledger's rows in manifest order."""
+        with open_ledger(self.ledger, exclusive=False) as ledger:
+            return sorted(ledger.rows(), key=lambda row: row["row"])
+
+
+def stored(sandbox: Sandbox) -> list[tuple[str, str, str | int | None, tuple[tuple[str, str], ...]]]:
+    """What the vendor holds: account, type, reference, and name and SHA-256 of each file; sorted."""
+    return sorted(
+        (
+            (
+                document.account,
+                document.type,
+                document.external_reference,
+                tuple((file.name, hashlib.sha256(sandbox.store.read(file.key)).hexdigest()) for file in document.files),
+            )
+            for document in sandbox.lightreach.documents
+        ),
+        key=repr,
+    )
+
+
+def sha256(path: Path) -> str:
+    """A file's hash."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    """An empty archive."""
+    return Archive(tmp_path)
