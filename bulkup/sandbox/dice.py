@@ -1,0 +1,73 @@
+"""Decides, by a fault plan, which request is spoilt: the same seed gives the same decisions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from hashlib import blake2b
+
+from bulkup.sandbox.faults import Faults, Kind, Rule
+
+_RANGE = 2**64
+
+
+class Dice:
+    """A fault plan in use: it counts what each rule saw and did.
+
+    Args:
+        faults: the plan.
+    """
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+        self._seen: Counter[int] = Counter()
+        self._hits: Counter[int] = Counter()
+        self._turns: Counter[tuple[int, str, str]] = Counter()
+
+    def wants_subject(self, vendor: str, step: str) -> bool:
+        """Whether a rule for this request looks at the account, path or file name."""
+        return any(rule.match is not None and rule.applies_to(vendor, step) for rule in self.faults.rules)
+
+    def request(self, vendor: str, step: str, subject: str) -> tuple[float, Rule | None]:
+        """Draw for one request.
+
+        Args:
+            vendor: the vendor's name.
+            step: the request's name.
+            subject: the text in which a rule's ``match`` is looked for.
+
+        Returns:
+            The seconds by which the answer is late, and the rule that spoils the request, if any.
+        """
+        delay, spoiler = 0.0, None
+        for number, rule in enumerate(self.faults.rules):
+            if spoiler is None and rule.applies_to(vendor, step) and self._hit(number, rule, (vendor, step), subject):
+                if rule.kind == "latency":
+                    delay += rule.seconds or 0
+                else:
+                    spoiler = rule
+        return delay, spoiler
+
+    def outcome(self, kind: Kind, vendor: str, subject: str) -> Rule | None:
+        """Draw for what comes of one file or one job; arguments as in `request`."""
+        for number, rule in enumerate(self.faults.rules):
+            fits = rule.kind == kind and rule.vendor in ("*", vendor)
+            if fits and self._hit(number, rule, (vendor, kind), subject):
+                return rule
+        return None
+
+    def _hit(self, number: int, rule: Rule, step: tuple[str, str], subject: str) -> bool:
+        if rule.match is not None and rule.match not in subject:
+            return False
+        key = (number, *step)
+        turn = self._turns[key]
+        self._turns[key] += 1
+        self._seen[number] += 1
+        if self._seen[number] <= rule.after or (rule.times is not None and self._hits[number] >= rule.times):
+            return False
+        if rule.rate is not None:
+            # counted per step: how the steps interleave does not change what is drawn
+            digest = blake2b(f"{self.faults.seed}:{key}:{turn}".encode(), digest_size=8).digest()
+            if int.from_bytes(digest, "big") / _RANGE >= rule.rate:
+                return False
+        self._hits[number] += 1
+        return True

@@ -1,0 +1,102 @@
+"""Error answers of S3 and of Google Cloud Storage; the names B1, G1 are those of the project's wire notes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Final, Literal
+from xml.sax.saxutils import escape
+
+from aiohttp import web
+
+from bulkup.sandbox.objectstore.signing import ACCESS_KEY
+
+Dialect = Literal["s3", "gcs"]
+
+_IDS: Final = {"RequestId": "EXAMPLE0REQUEST1", "HostId": "example-host-id"}
+_TIMEOUT: Final = (
+    "Your socket connection to the server was not read from or written to within the timeout period. "
+    "Idle connections will be closed."
+)
+_CODES: Final[Mapping[int, tuple[str, str]]] = {
+    400: ("RequestTimeout", _TIMEOUT),
+    403: ("AccessDenied", "Access Denied"),
+    404: ("NoSuchKey", "The specified key does not exist."),
+    411: ("MissingContentLength", "You must provide the Content-Length HTTP header."),
+    500: ("InternalError", "We encountered an internal error. Please try again."),
+    503: ("SlowDown", "Please reduce your request rate."),
+}
+
+
+def xml_error(status: int, code: str, message: str, extra: Mapping[str, str] | None = None) -> web.Response:
+    """An error as S3 words it; ``extra`` are more elements."""
+    elements = {"Code": code, "Message": message, **(extra or {}), **_IDS}
+    return _answer(status, elements)
+
+
+def plain_error(status: int, message: str | None, extra: Mapping[str, object]) -> web.Response:
+    """The usual error of a status, such as SlowDown for 503 (B9) and RequestTimeout for 400 (B7)."""
+    code, words = _CODES.get(status, (HTTPStatus(status).name.title().replace("_", ""), HTTPStatus(status).phrase))
+    return xml_error(status, code, message or words, {name: str(value) for name, value in extra.items()})
+
+
+def expired(dialect: Dialect, expires: float, now: float) -> web.Response:
+    """The URL's time is over: B1, or G1 of Google Cloud Storage."""
+    if dialect == "gcs":
+        return _answer(400, {"Code": "ExpiredToken", "Message": "The provided token has expired."})
+    times = {"Expires": _iso(expires), "ServerTime": _iso(now)}
+    return xml_error(403, "AccessDenied", "Request has expired", times)
+
+
+def mismatch(dialect: Dialect, method: str, path: str) -> web.Response:
+    """The request is not what was signed: B3, or G3 of Google Cloud Storage."""
+    canonical = f"{method}\n{path}"
+    if dialect == "gcs":
+        words = {"Code": "SignatureDoesNotMatch", "Message": "Access denied.", "Details": "the signature differs"}
+        return _answer(403, {**words, "StringToSign": canonical, "CanonicalRequest": canonical})
+    extra = {
+        "AWSAccessKeyId": ACCESS_KEY,
+        "StringToSign": canonical,
+        "SignatureProvided": "0" * 64,
+        "StringToSignBytes": canonical.encode().hex(" "),
+        "CanonicalRequest": canonical,
+        "CanonicalRequestBytes": canonical.encode().hex(" "),
+    }
+    words_ = (
+        "The request signature we calculated does not match the signature you provided. "
+        "Check your key and signing method."
+    )
+    return xml_error(403, "SignatureDoesNotMatch", words_, extra)
+
+
+def incomplete() -> web.Response:
+    """A part of the signed query is missing: B5."""
+    return xml_error(
+        400,
+        "AuthorizationQueryParametersError",
+        "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, "
+        "X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.",
+    )
+
+
+def unsigned_headers(names: str) -> web.Response:
+    """Headers came that the signature doesn't cover: B4."""
+    words = "There were headers present in the request which were not signed"
+    return xml_error(403, "AccessDenied", words, {"HeadersNotSigned": names})
+
+
+def chunked() -> web.Response:
+    """The body came without a length, in chunks: B6."""
+    words = "A header you provided implies functionality that is not implemented"
+    return xml_error(501, "NotImplemented", words, {"Header": "Transfer-Encoding"})
+
+
+def _answer(status: int, elements: Mapping[str, str]) -> web.Response:
+    inner = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in elements.items())
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{inner}</Error>'
+    return web.Response(body=body.encode(), status=status, content_type="application/xml")
+
+
+def _iso(time: float) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

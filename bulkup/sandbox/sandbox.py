@@ -1,0 +1,165 @@
+"""The server of all stand-ins: start, stop, and what tests ask of it."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, Self
+
+from aiohttp import web
+
+from bulkup.sandbox.admin import Admin
+from bulkup.sandbox.dice import Dice
+from bulkup.sandbox.faults import Faults
+from bulkup.sandbox.lightreach.vendor import LightReach
+from bulkup.sandbox.objectstore.objects import ObjectStore
+from bulkup.sandbox.record import Requests
+from bulkup.sandbox.registry import VENDORS
+from bulkup.sandbox.stage import Stage
+from bulkup.sandbox.steps import RefusedError, Step, served
+from bulkup.sandbox.vendor import Vendor, VendorOptions
+
+_SHUTDOWN_SECONDS: Final = 0.01
+
+
+class Sandbox:
+    """Stand-ins for the vendors and their object store, on loopback; an async context manager.
+
+    Args:
+        host: a loopback address, or ``localhost``.
+        port: 0: any free one.
+        faults: the fault plan; its seed also makes the fixed tokens.
+        options: one vendor's switches, or those of several; the rest have their defaults.
+        data: keep the uploaded bytes below this folder; None: in memory.
+        clock: the time now, as a Unix time in seconds.
+
+    Raises:
+        ValueError: the host is not loopback (this is a stand-in without real security), or the fault plan names what
+            isn't there.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        faults: Faults | None = None,
+        options: VendorOptions | Iterable[VendorOptions] = (),
+        data: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not _is_loopback(host):
+            raise ValueError(f"the sandbox serves on loopback only, not on {host!r}")
+        self._host = host
+        self._port = port
+        plan = faults or Faults()
+        self._stage = Stage(plan.seed, secrets.token_bytes(32), clock, ObjectStore(data), Dice(plan))
+        given = [options] if isinstance(options, VendorOptions) else list(options)
+        self._vendors = [_make(vendor, self._stage, given) for vendor in VENDORS]
+        self._steps = {vendor.name: list(vendor.steps()) for vendor in self._vendors}
+        self.faults = plan
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """The server's URL, without a slash at its end."""
+        return self._stage.url
+
+    @property
+    def faults(self) -> Faults:
+        """The fault plan; setting another starts its counts anew."""
+        return self._stage.dice.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        faults.check_names({vendor: {step.name for step in steps} for vendor, steps in self._steps.items()})
+        self._stage.dice = Dice(faults)
+
+    @property
+    def requests(self) -> Requests:
+        """How often each ``(vendor, step)`` was requested; ``.streams`` and ``.puts`` gauge how many at once."""
+        return self._stage.record.requests
+
+    @property
+    def leaks(self) -> int:
+        """How often a credential was sent to a signed URL."""
+        return self._stage.record.leaks
+
+    @property
+    def breaches(self) -> list[str]:
+        """A line for each time that a client broke a rule of a guide."""
+        return self._stage.record.breaches
+
+    @property
+    def store(self) -> ObjectStore:
+        """The uploaded bytes."""
+        return self._stage.store
+
+    @property
+    def lightreach(self) -> LightReach:
+        """The LightReach stand-in's truth."""
+        return next(vendor for vendor in self._vendors if isinstance(vendor, LightReach))
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables by which `bulkup` finds the stand-ins, credentials included."""
+        return {name: value for vendor in self._vendors for name, value in vendor.environment().items()}
+
+    async def __aenter__(self) -> Self:
+        runner = web.AppRunner(
+            self._application(),
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+        )
+        await runner.setup()
+        site = web.TCPSite(runner, self._host, self._port, backlog=1024)
+        try:
+            await site.start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        port = runner.addresses[0][1]
+        self._stage.url = f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._runner is not None  # noqa: S101 # entered
+        try:
+            await self._stage.background.stop()
+        finally:
+            await self._runner.cleanup()
+
+    def _application(self) -> web.Application:
+        application = web.Application(client_max_size=sys.maxsize)
+        for vendor, steps in self._steps.items():
+            for step in [*steps, _unknown(vendor)]:
+                handler = served(step, vendor, self._stage)
+                application.router.add_route(step.method, step.path, handler)
+        application.add_routes(Admin(self._stage, self._vendors, self._replace).routes())
+        return application
+
+    def _replace(self, faults: Faults) -> None:
+        self.faults = faults
+
+
+def _make(vendor: type[Vendor], stage: Stage, given: list[VendorOptions]) -> Vendor:
+    options = next((options for options in given if type(options) is vendor.options_type), vendor.options_type())
+    return vendor(stage, options)
+
+
+def _unknown(vendor: str) -> Step:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        raise RefusedError(404, f"there is no {request.method} {request.path}")
+
+    return Step("unknown", "*", f"/{vendor}/{{tail:.*}}", handle)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
