@@ -79,7 +79,7 @@ class Archive:
             return sorted(ledger.rows(), key=lambda row: row["row"])
 
 
-def stored(sandbox: Sandbox) -> list[tuple[str, str, str | int | None, tuple[tuple[str, str], ...]]]:
+def stored(sandbox: Sandbox) -> list[tuple[str, str, str | float | None, tuple[tuple[str, str], ...]]]:
     """What the vendor holds: account, type, reference, and name and SHA-256 of each file; sorted."""
     return sorted(
         (

@@ -53,7 +53,7 @@ async def test_each_init_carries_only_what_may_share_it(archive: Archive) -> Non
         inits = sandbox.lightreach.jobs.values()
         assert max(len(job.files) for job in inits) == 25
         assert sum(len(job.files) for job in inits) == 120
-        assert [len(job.files) for job in inits if job.account == "A-9"] == [25, 25, 10]
+        assert sorted(len(job.files) for job in inits if job.account == "A-9") == [10, 25, 25]
         truth = stored(sandbox)
         assert not sandbox.breaches
     single: list[object] = []

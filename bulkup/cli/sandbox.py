@@ -33,7 +33,7 @@ def sandbox(
     options.configure_logging(verbose)
 
     async def main() -> None:
-        plan = Faults.model_validate_json(faults.read_bytes()) if faults else None
+        plan = Faults.load(faults) if faults else None
         await serve(host, port, plan, data, (), _announce)
 
     try:
@@ -41,7 +41,7 @@ def sandbox(
     except OSError as error:
         raise UsageError(f"{error.filename or f'{host}:{port}'}: {error.strerror}") from None
     except ValueError as error:
-        raise UsageError(" ".join(str(error).split())) from None
+        raise UsageError(str(error)) from None
 
 
 def _announce(line: str) -> None:

@@ -191,7 +191,7 @@ class Ledger:
         query = (
             select(documents)
             .where(d.admitted_by == run_id, d.provider == provider)
-            .where(d.state.in_([State.PENDING.value, State.COMPLETED.value]))
+            .where(or_(d.state == State.PENDING.value, and_(d.state == State.COMPLETED.value, d.run_id != run_id)))
             .order_by(*order)
             .limit(limit)
         )
