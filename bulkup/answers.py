@@ -105,7 +105,8 @@ def _vendor_words(body: bytes, secrets: Iterable[str]) -> str:
     return scrub(text, secrets, _LONGEST_ERROR)
 
 
-_MARKUP = re.compile(r"(?s)<(script|style).*?</\1>|<[^>]*>")
+_UNSHOWN = "script|style|StringToSign|StringToSignBytes|CanonicalRequest|CanonicalRequestBytes|SignatureProvided"
+_MARKUP = re.compile(rf"(?s)<({_UNSHOWN})\b.*?(?:</\1>|\Z)|<[^>]*>")
 _READ = 8192
 
 
@@ -116,5 +117,5 @@ def _plain(body: bytes) -> str:
 
 def _xml(body: bytes, element: str) -> str:
     """The text of the first such element; lenient, since a real answer may be empty or a proxy's HTML."""
-    found = re.search(rf"<{element}>([^<]*)</{element}>", body[:_READ].decode("utf-8", "replace"))
+    found = re.search(rf"<{element}>([^<]*)</{element}>", body.decode("utf-8", "replace"))
     return unescape(found[1]).strip() if found else ""

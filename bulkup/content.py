@@ -67,17 +67,22 @@ class Source:
         reader = _Reader(self.path, self.identity, self.digests)
         try:
             coming = await in_thread(executor, reader.read)
-            while coming:
+            while reader.left:
                 ahead = in_thread(executor, reader.read)
                 ahead.add_done_callback(_retrieve)
                 yield coming
                 coming = await ahead
+            # known before the last chunk goes out, since its answer may come before this generator is asked again
             self.content = reader.content()
+            yield coming
         except StepError as error:
             self.failure = error.failure
             raise
         finally:
-            executor.submit(reader.close)  # waits for a read that is under way, in its thread
+            try:
+                executor.submit(reader.close)  # waits for a read that is under way, in its thread
+            except RuntimeError:  # the run is over, and its threads with it
+                reader.close()
 
 
 def _retrieve(read: asyncio.Future[bytes]) -> None:
@@ -141,7 +146,7 @@ class _Reader:
         self._path = path
         self._expected = expected
         self._hashes: dict[str, _Hash] = {name: hashlib.new(name, usedforsecurity=False) for name in digests}
-        self._left = expected[0]
+        self.left = expected[0]
         self._busy = Lock()
         self._file: BufferedReader | None = None
 
@@ -151,13 +156,13 @@ class _Reader:
             if self._file is None:
                 self._file = open(self._path, "rb")  # noqa: PTH123, SIM115 - as in `_open`; see `close`
                 _compare(self._path, os.fstat(self._file.fileno()), self._expected)
-            chunk = self._file.read(min(CHUNK, self._left))
-            self._left -= len(chunk)
-            if not chunk and self._left:
+            chunk = self._file.read(min(CHUNK, self.left))
+            self.left -= len(chunk)
+            if not chunk and self.left:
                 raise _changed(self._path)
             for hash_ in self._hashes.values():
                 hash_.update(chunk)
-            if self._left == 0:
+            if self.left == 0:
                 _compare(self._path, os.fstat(self._file.fileno()), self._expected)
                 _compare(self._path, os.stat(self._path), self._expected)  # noqa: PTH116 - as in `_open`
             return chunk
@@ -179,7 +184,7 @@ def fingerprints(paths: Iterable[str]) -> list[tuple[int, int] | None]:
     for path in paths:
         try:
             measured = os.stat(path)  # noqa: PTH116 - as above
-        except OSError:
+        except (OSError, ValueError):
             found.append(None)
         else:
             found.append((measured.st_size, measured.st_mtime_ns))
@@ -191,7 +196,7 @@ def digest(path: str, name: str) -> str | None:
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as above
             return hashlib.file_digest(file, name).hexdigest()
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 
@@ -225,3 +230,5 @@ def _explained(path: str) -> Iterator[None]:
     except OSError as error:
         code, reason = _REASONS.get(error.errno or 0, ("file_unreadable", f"can't be read: {error.strerror}"))
         raise StepError(Failure(code, f"{path!r} {reason}")) from None
+    except ValueError:  # a NUL, or a character that the file system's encoding lacks
+        raise StepError(Failure("file_missing", f"{path!r} can't be a path")) from None

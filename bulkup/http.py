@@ -20,6 +20,7 @@ from typing import Protocol, Self
 
 import aiohttp
 import anyio
+import anyio.lowlevel
 from yarl import URL
 
 from bulkup.errors import StepError
@@ -117,6 +118,7 @@ class Stream:
 
 
 _MOST_OF_AN_ERROR = 64 * 1024
+_PIECE = 128 * 1024
 _ERROR = 300
 
 
@@ -149,14 +151,16 @@ class Http:
         with _translated(), anyio.CancelScope() as scope:
             body = request.body
             scope.deadline = anyio.current_time() + limits.connect + (limits.stall if body else limits.answer)
-            sent = _Sent(complete=body is None)
+            sent = _Sent(complete=body is None or body.length == 0)
             data = None if body is None else _moving(body, scope, limits, sent)
-            async with await self._open(request, data) as answer:
+            async with await self._open(request, data, limits) as answer:
                 scope.deadline = anyio.current_time() + limits.answer
-                content = await answer.read() if answer.status < _ERROR else await _head(answer)
+                content = await _whole(answer, scope, limits) if answer.status < _ERROR else await _head(answer)
                 if not sent.complete:
                     # an early refusal: the connection still waits for the rest of the body
                     answer.close()
+                    if answer.status < _ERROR:
+                        raise _no_answer(f"HTTP {answer.status} came before all bytes were sent, so it proves nothing")
                 return Response(answer.status, _lower(answer), content)
         raise _no_answer(f"no answer within {limits.answer:g} s" if sent.complete else "no byte moved in time")
 
@@ -165,7 +169,7 @@ class Http:
         """See `Transport.stream`."""
         answer: aiohttp.ClientResponse | None = None
         with _translated(), anyio.move_on_after(limits.connect + limits.answer):
-            answer = await self._open(request, None)
+            answer = await self._open(request, None, limits)
         if answer is None:
             raise _no_answer(f"no answer within {limits.answer:g} s")
         try:
@@ -179,7 +183,9 @@ class Http:
         finally:
             answer.close()
 
-    async def _open(self, request: Request, data: AsyncIterator[bytes] | None) -> aiohttp.ClientResponse:
+    async def _open(
+        self, request: Request, data: AsyncIterator[bytes] | None, limits: Limits
+    ) -> aiohttp.ClientResponse:
         headers = list(request.headers)
         if request.body is not None:
             headers.append(("Content-Length", str(request.body.length)))
@@ -189,6 +195,7 @@ class Http:
             headers=headers,
             data=data,
             allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=None, connect=limits.connect),
         )
 
 
@@ -198,12 +205,31 @@ class _Sent:
 
 
 async def _moving(body: Body, scope: anyio.CancelScope, limits: Limits, sent: _Sent) -> AsyncIterator[bytes]:
-    """The body, moving the deadline on as each chunk is taken."""
+    """The body in pieces, moving the deadline on as each is taken: on a slow line a whole chunk would be a stall."""
+    left = body.length
     async for chunk in body.chunks():
+        for start in range(0, len(chunk), _PIECE):
+            if left < body.length:
+                # an answer that came is read before a write can fail, since a refusal often closes the connection:
+                # the event loop looks at its sockets in the first round and reads them by the end of the second
+                await anyio.lowlevel.checkpoint()
+                await anyio.lowlevel.checkpoint()
+            piece = chunk[start : start + _PIECE]
+            scope.deadline = anyio.current_time() + limits.stall
+            yield piece
+            left -= len(piece)
+            if left <= 0:
+                sent.complete = True
+                scope.deadline = anyio.current_time() + limits.answer
+
+
+async def _whole(answer: aiohttp.ClientResponse, scope: anyio.CancelScope, limits: Limits) -> bytes:
+    """The answer's body, which may be a large document: the deadline moves with its bytes."""
+    parts: list[bytes] = []
+    while part := await answer.content.readany():
         scope.deadline = anyio.current_time() + limits.stall
-        yield chunk
-    sent.complete = True
-    scope.deadline = anyio.current_time() + limits.answer
+        parts.append(part)
+    return b"".join(parts)
 
 
 async def _read_on(answer: aiohttp.ClientResponse, stall: float) -> AsyncIterator[bytes]:
@@ -263,11 +289,13 @@ class _translated:  # noqa: N801 - reads as a context manager
                 reason = error.strerror or type(error.os_error).__name__
                 text = f"can't connect to {error.host}:{error.port}: {reason}"
                 failure = Failure("unreachable", text, Again.SAME, sent=False)
-            case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-                failure = Failure("bad_url", "the URL makes no sense", Again.NEVER, sent=False)
+            case aiohttp.ConnectionTimeoutError():
+                failure = Failure("unreachable", "no connection came about in time", Again.SAME, sent=False)
+            case ValueError() | aiohttp.NonHttpUrlClientError():  # raised while the request is put together
+                failure = Failure("bad_url", "the URL or a header makes no sense", Again.NEVER, sent=False)
             case aiohttp.ServerDisconnectedError():
                 failure = Failure("no_answer", "the server closed the connection without an answer", Again.SAME)
-            case aiohttp.ClientError() | OSError() | ValueError():
+            case aiohttp.ClientError() | OSError():
                 failure = Failure("no_answer", f"the connection broke ({type(error).__name__})", Again.SAME)
             case _:
                 return

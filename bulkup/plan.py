@@ -98,22 +98,14 @@ class Planner:
 
     def add(self, rows: Sequence[Planned]) -> list[Batch]:
         """The batches that are full now, mixed by size; what may still grow is held back."""
-        self._held += rows
-        if not self._held:
+        units = [list(unit) for _, unit in groupby([*self._held, *rows], key=lambda row: (row.share, row.bundled))]
+        if not units:
             return []
-        last = self._held[-1]
-        batches: list[Batch] = []
-        for (share, bundled), members in groupby(self._held, key=lambda row: (row.share, row.bundled)):
-            unit = list(members)
-            growing = (share, bundled) == (last.share, last.bundled)
-            if not growing:
-                batches += self._cut(unit)
-            elif bundled:
-                self._held = unit
-            else:
-                full = len(unit) - len(unit) % self._max_batch
-                batches += self._cut(unit[:full])
-                self._held = unit[full:]
+        growing = units.pop()
+        batches = [batch for unit in units for batch in self._cut(unit)]
+        full = 0 if growing[0].bundled else len(growing) - len(growing) % self._max_batch
+        batches += self._cut(growing[:full])
+        self._held = growing[full:]
         return mix(batches)
 
     def flush(self) -> list[Batch]:

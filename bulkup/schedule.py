@@ -11,7 +11,7 @@ _LARGEST_EXPONENT = 30
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Exponential back-off with full jitter, limited in time.
+    """Exponential back-off with jitter, limited in time.
 
     Attributes:
         first: the longest first wait, in seconds.
@@ -53,7 +53,7 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
         return float(value[:9])
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (OverflowError, ValueError):
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)

@@ -23,7 +23,10 @@ class SignedUrl:
     @property
     def origin(self) -> str:
         """Scheme, host and port, the part that is safe to show."""
-        parts = urlsplit(self.value)
+        try:
+            parts = urlsplit(self.value)
+        except ValueError:  # what can't be read is not shown at all
+            return ""
         host = parts.netloc.rpartition("@")[2]
         return f"{parts.scheme}://{host}"
 
@@ -33,8 +36,12 @@ class SignedUrl:
     __str__ = __repr__
 
 
-_URL_SECRETS = re.compile(r"(?i)\b(https?://)(?:[^/\s\"'<>@]*@)?([^/\s\"'<>?#]*)([^\s\"'<>?#]*)[?#][^\s\"'<>]*")
+_URL = re.compile(r"(://)(?:[^/\s\"<>?#]*@)?([^\s\"<>?#]*)([?#][^\s\"<>]*)?")
+_QUERY = re.compile(r"[?&][\w.~%-]+=[^\s\"<>]*")
 _LONG_WORDS = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
+_NAMED_SECRETS = re.compile(
+    r"(?i)\b((?:x-(?:amz|goog)-[a-z-]+|signature|sig|awsaccesskeyid|[a-z_]*token|password|secret)\s*=\s*)[^\s&\"'<>,;]+"
+)
 _SHORTEST_SECRET = 4
 
 
@@ -46,10 +53,12 @@ def scrub(text: str, secrets: Iterable[str] = (), limit: int = 500) -> str:
         secrets: values that are known to be secret; each is replaced wherever it stands.
         limit: the longest result, in characters.
     """
-    for secret in secrets:
+    for secret in sorted(secrets, key=len, reverse=True):  # one may be the beginning of another
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, REDACTED)
-    text = _URL_SECRETS.sub(rf"\1\2\3?{REDACTED}", text)
+    text = _URL.sub(lambda url: f"{url[1]}{url[2]}?{REDACTED}" if url[3] else f"{url[1]}{url[2]}", text)
+    text = _QUERY.sub(f"?{REDACTED}", text)
+    text = _NAMED_SECRETS.sub(rf"\1{REDACTED}", text)
     text = _LONG_WORDS.sub(rf"\1 {REDACTED}", text)
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"

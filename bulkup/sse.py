@@ -63,11 +63,14 @@ class SseDecoder:
         if rest:
             self._parts.append(rest)
             self._pending += len(rest)
-            self._held += len(rest)
-            if self._held > self._limit:
-                msg = f"an event is longer than {self._limit} bytes"
-                raise OversizedEventError(msg)
+            self._hold(len(rest))
         return events
+
+    def _hold(self, length: int) -> None:
+        self._held += length
+        if self._held > self._limit:
+            msg = f"an event is longer than {self._limit} bytes"
+            raise OversizedEventError(msg)
 
     def _line(self, line: bytes) -> ServerSentEvent | None:
         if self._fresh:
@@ -81,7 +84,7 @@ class SseDecoder:
         text = value.removeprefix(b" ").decode("utf-8", "replace")
         if name == b"data":
             self._data.append(text)
-            self._held += len(line)
+            self._hold(len(line))
         elif name == b"event":
             self._event = text
         return None

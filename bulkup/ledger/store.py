@@ -119,6 +119,8 @@ class Ledger:
             return
         try:
             real = path.resolve()
+            if not real.parent.is_dir():  # the lock would make it
+                raise LedgerError(f"{path}: can't open the ledger: there is no folder {str(real.parent)!r}")
             # opened and closed in different threads, hence not thread-local
             stack.enter_context(FileLock(f"{real}.lock", timeout=0, mode=0o600, thread_local=False))
             os.close(os.open(real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -268,7 +270,7 @@ class Ledger:
         if run_id is not None:
             query = query.where(documents.c.run_id == run_id)
         for row in self._connection.execution_options(yield_per=1000).execute(query).mappings():
-            yield dict(row)
+            yield {str(name): value for name, value in row.items()}
 
     def totals(self) -> dict[State, int]:
         """How many rows are in each state."""
@@ -289,7 +291,8 @@ class Ledger:
     def runs(self, limit: int) -> list[dict[str, Any]]:
         """The last runs, newest first."""
         query = select(runs).order_by(runs.c.started_at.desc()).limit(limit)
-        return [dict(row) for row in self._connection.execute(query).mappings()]
+        found = self._connection.execute(query).mappings()
+        return [{str(name): value for name, value in row.items()} for row in found]
 
     # --- helpers --------------------------------------------------------------------------------------------------
 

@@ -166,8 +166,10 @@ class LightReach:
     ) -> list[RemoteDocument]:
         """An account's documents; ``archived`` answers only the archived ones. The guide knows no paging."""
         params = {"archived": str(archived).lower(), "sort": "ID_DESC" if newest_first else "ID_ASC"}
-        answer = await api.call("GET", _documents(container), params=params)
-        return remote.parse_all(answer.json())
+        answer = (await api.call("GET", _documents(container), params=params)).json()
+        if not isinstance(answer, list):  # to take it for an empty list would send everything again
+            raise unreadable("the answer is not a list of documents")
+        return remote.parse_all(answer)
 
     async def get_document(self, api: Caller, container: str, document_id: str) -> RemoteDocument:
         """One document with fresh URLs."""
@@ -292,8 +294,7 @@ def _document(account_id: str, document_id: str) -> str:
 
 
 def _ended(event: Json) -> bool:
-    kind = event.get("type")
-    return kind in _DONE or kind == _FAILED
+    return event.get("type") in (*_DONE, _FAILED)  # a tuple, since a vendor's value may be unhashable
 
 
 def _ticket(answer: Answer, expected: int) -> Ticket:
@@ -323,7 +324,7 @@ def _lifetime(expires_at: object, date: str | None) -> float | None:
     """Seconds from the answer to ``expiresAt``, both by the vendor's clock, so that ours does not matter."""
     try:
         return (datetime.fromisoformat(str(expires_at)) - parsedate_to_datetime(str(date))).total_seconds()
-    except (ValueError, TypeError):
+    except (OverflowError, TypeError, ValueError):
         return None
 
 
