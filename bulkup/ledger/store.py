@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 from sqlalchemy import (
-    URL,
     Row,
     and_,
     create_engine,
@@ -73,7 +73,7 @@ class Ledger:
     """A ledger database, open from the start; a context manager that closes it.
 
     Args:
-        path: the SQLite file; None: a ledger in memory that is forgotten.
+        path: the SQLite file; None: a ledger that is forgotten when it is closed.
         exclusive: for a run: creates the file if need be (readable by its owner only) and locks out other runs.
         parse: makes a provider's columns of stored cells.
 
@@ -82,14 +82,19 @@ class Ledger:
     """
 
     def __init__(self, path: Path | None, *, parse: Parse, exclusive: bool = True) -> None:
-        self.name = str(path) if path is not None else "the ledger in memory"
+        self.name = str(path) if path is not None else "the temporary ledger"
         self._parse = parse
         self._exclusive = exclusive
         with ExitStack() as stack:
             if path is not None:
                 self._prepare(path, stack)
-            url = URL.create("sqlite", database=str(path) if path is not None else None)
-            engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+            # to SQLite an empty name is a database of its own on disk, deleted when it is closed
+            database = "" if path is None else str(path)
+            engine = create_engine(
+                "sqlite://",
+                creator=lambda: sqlite3.connect(database, check_same_thread=False),
+                poolclass=StaticPool,
+            )
             stack.callback(engine.dispose)
             event.listen(engine, "connect", _durable)
             try:
