@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import orjson
 from filelock import FileLock, Timeout
 from sqlalchemy import (
     Row,
@@ -94,6 +95,8 @@ class Ledger:
                 "sqlite://",
                 creator=lambda: sqlite3.connect(database, check_same_thread=False),
                 poolclass=StaticPool,
+                json_serializer=lambda value: orjson.dumps(value).decode(),
+                json_deserializer=orjson.loads,
             )
             stack.callback(engine.dispose)
             event.listen(engine, "connect", _durable)

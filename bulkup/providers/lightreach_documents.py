@@ -76,13 +76,13 @@ def receipts(found: Sequence[RemoteDocument], names: Sequence[str], contents: Se
     """Which document each file of a finished job became, in the order sent.
 
     The guide promises an order only for the init's answer, and names can repeat: a file is looked for by name and MD5
-    first, then by name, then by what is left over.
+    first, then by name and size, then by name, then by what is left over.
     """
     slots = [(document, file) for document in found for file in document.files]
     bare = [(document, None) for document in found if not document.files]
     free: list[tuple[RemoteDocument, RemoteFile | None]] = [*slots, *bare]
     chosen: dict[int, tuple[RemoteDocument, RemoteFile | None]] = {}
-    for closeness in (_same, _same_name, _any):
+    for closeness in (_same, _fits, _same_name, _any):
         for index, (name, content) in enumerate(zip(names, contents, strict=True)):
             if index in chosen:
                 continue
@@ -97,7 +97,11 @@ def _same(file: RemoteFile | None, name: str, content: Content) -> bool:
     return file is not None and file.name == name and _md5(file.md5) is not None and _md5(file.md5) == content.md5
 
 
-def _same_name(file: RemoteFile | None, name: str, content: Content) -> bool:  # noqa: ARG001 - one of three measures
+def _fits(file: RemoteFile | None, name: str, content: Content) -> bool:
+    return file is not None and file.name == name and disproof(file, content) is None
+
+
+def _same_name(file: RemoteFile | None, name: str, content: Content) -> bool:  # noqa: ARG001 - one of four measures
     return file is not None and file.name == name
 
 
@@ -131,9 +135,7 @@ def _md5(value: str | None) -> str | None:
     if value is None:
         return None
     try:
-        if len(value) == _MD5_HEX:
-            return bytes.fromhex(value).hex()
-        digest = base64.b64decode(value, validate=True)
+        digest = bytes.fromhex(value) if len(value) == _MD5_HEX else base64.b64decode(value, validate=True)
     except (ValueError, binascii.Error):
         return None
     return digest.hex() if len(digest) == _MD5_BYTES else None
@@ -174,10 +176,11 @@ def _is(document: RemoteDocument, unit: Sequence[Trace]) -> bool:
     if names != Counter(trace.outgoing.document.filename for trace in unit):
         return False
     for trace in unit:
-        twins = [file for file in document.files if file.name == trace.outgoing.document.filename]
-        if all(disproof(file, trace.outgoing.content) for file in twins):
+        if not any(_fits(file, trace.outgoing.document.filename, trace.outgoing.content) for file in document.files):
             return False
-    return True
+    # and the other way round, since names can repeat
+    sent = [(trace.outgoing.document.filename, trace.outgoing.content) for trace in unit]
+    return all(any(_fits(file, name, content) for name, content in sent) for file in document.files)
 
 
 def _recent(created_at: str | None, initiated_at: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final, Literal
 
 from aiohttp import web
@@ -35,14 +36,27 @@ async def serve_events(
         heartbeat: seconds of silence after which a heartbeat is sent.
         form: how a heartbeat looks.
     """
-    rule: Rule | None = request.get(RULE)
     answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
     await answer.prepare(request)
+    # a client may leave between two events, as it should after `complete`
+    with suppress(ConnectionResetError):
+        await _serve(request, answer, events, heartbeat, form)
+    return answer
+
+
+async def _serve(
+    request: web.Request,
+    answer: web.StreamResponse,
+    events: asyncio.Queue[bytes | None],
+    heartbeat: float,
+    form: HeartbeatForm,
+) -> None:
+    rule: Rule | None = request.get(RULE)
     sent = 0
     while True:
         if rule is not None and sent >= (_DEFAULT_EVENTS[rule.kind] if rule.events is None else rule.events):
             if await _spoil(request, rule, answer):
-                return answer
+                return
             rule = None
         try:
             async with asyncio.timeout(heartbeat):
@@ -52,7 +66,7 @@ async def serve_events(
             continue
         if data is None:
             await answer.write_eof()
-            return answer
+            return
         await answer.write(b"data: " + data + b"\n\n")
         sent += 1
 
