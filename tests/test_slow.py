@@ -79,8 +79,7 @@ def test_killed_at_random_moments(archive: Archive) -> None:
                 run.communicate()
             if archive.ledger.exists():
                 states.update(row["state"] for row in archive.ledger_rows() if row["state"] != "completed")
-        again = ["run", manifest]
-        ends = (bulkup(*again, environment=environment, cwd=archive.folder).returncode for _ in range(5))
+        ends = (bulkup("run", manifest, environment=environment, cwd=archive.folder).returncode for _ in range(5))
         assert 0 in ends
         held = Counter(file["name"] for document in server.documents() for file in document["files"])
     assert held == Counter(f"{number}.pdf" for number in range(300))
