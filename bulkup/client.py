@@ -87,6 +87,6 @@ async def connect(
             backoff=terms.backoff,
             clock=clock,
             tracker=Tracker(terms.following, terms.limits, clock),
-            pacer=Pacer(clock),
+            pacer=Pacer(clock, terms.backoff.patience),
         )
         yield Client(api, adapter)

@@ -74,6 +74,12 @@ def ambiguous(failure: Failure) -> bool:
     return (not failure.answered and failure.again is Again.SAME) or (failure.status or 0) >= _SERVER_ERROR
 
 
-def stops_lane(failure: Failure) -> bool:
-    """Whether every other row of this vendor would fail alike: wrong credentials, or nobody there."""
-    return failure.code in {"unauthorized", "unreachable", "tls_failed"}
+def stops_lane(failure: Failure, patience: float) -> bool:
+    """Whether every other row of this vendor would fail alike: wrong credentials, nobody there, or told to stay away.
+
+    Args:
+        patience: how long one step may be retried, in seconds.
+    """
+    if failure.code in {"unauthorized", "unreachable", "tls_failed"}:
+        return True
+    return failure.retry_after is not None and failure.retry_after > patience

@@ -133,7 +133,7 @@ class Run:
             backoff=terms.backoff,
             clock=self._clock,
             tracker=Tracker(terms.following, terms.limits, self._clock),
-            pacer=Pacer(self._clock),
+            pacer=Pacer(self._clock, terms.backoff.patience),
         )
         async with task_group() as finishers:
             lane = Lane(api, tools, fan_out=partial(_limited, limit), start_soon=finishers.start_soon)

@@ -27,6 +27,7 @@ from bulkup.journal import Journal
 from bulkup.ledger import Answered, Initiated, Stored
 from bulkup.model import Columns, Document, Failure, Receipt, Reply, Stage, Ticket, Upload
 from bulkup.outcome import Outcomes
+from bulkup.pace import Pacer
 from bulkup.plan import Batch
 from bulkup.providers.base import Fallback, Outgoing
 from bulkup.retry import retrying
@@ -98,6 +99,7 @@ class Lane:
         self._tools = tools
         self._fan_out = fan_out
         self._start_soon = start_soon
+        self._store = Pacer(tools.clock, tools.terms.backoff.patience)
         self._tracked = anyio.Semaphore(tools.terms.tracked)
 
     def stop(self, reason: str | None = None) -> None:
@@ -108,7 +110,7 @@ class Lane:
 
     def stop_for(self, failure: Failure) -> None:
         """Stop if every other row would fail alike."""
-        if stops_lane(failure):
+        if stops_lane(failure, self._tools.terms.backoff.patience):
             self.stop(failure.text)
 
     async def send(self, batch: Batch) -> None:
@@ -267,16 +269,21 @@ class Lane:
         parts = [Part(documents[slot].filename, sources[documents[slot].id]) for slot in upload.slots]
 
         async def once() -> Reply:
-            return await transfer(
-                upload,
-                parts,
-                credentials=await api.headers(upload.method, upload.url.value) if upload.auth else (),
-                secrets=api.adapter.secrets,
-                expired=lambda: self._tools.clock.monotonic() >= ends,
-                transport=self._tools.transport,
-                limits=self._tools.terms.limits,
-                executor=self._tools.files,
-            )
+            await self._store.turn()
+            try:
+                return await transfer(
+                    upload,
+                    parts,
+                    credentials=await api.headers(upload.method, upload.url.value) if upload.auth else (),
+                    secrets=api.adapter.secrets,
+                    expired=lambda: self._tools.clock.monotonic() >= ends,
+                    transport=self._tools.transport,
+                    limits=self._tools.terms.limits,
+                    executor=self._tools.files,
+                )
+            except StepError as error:
+                self._store.hold(error.failure.retry_after)
+                raise
 
         def allowed(failure: Failure) -> bool:
             return init_again(failure, replace(api.adapter.traits, repeatable_init=not upload.single_use))

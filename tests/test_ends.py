@@ -289,14 +289,27 @@ async def test_a_permanent_refusal_is_not_retried(archive: Archive, status: int)
         assert "no, never" in (archive.ended()[1].error or "")
 
 
-async def test_retry_after_beyond_the_patience_ends_the_row(archive: Archive) -> None:
-    """A vendor that asks for more time than --retry-for gives ends the row as rate_limited, at once."""
-    archive.add("a.pdf")
+async def test_retry_after_beyond_the_patience_stops_the_vendor(archive: Archive) -> None:
+    """A vendor that asks for more time than --retry-for gives is left alone: one row failed, the rest pending."""
+    for number in range(20):
+        archive.add(f"{number}.pdf", external_reference=str(number))
     faults = fault(kind="status", step="init", status=429, retry_after=3600)
     async with Sandbox(faults=faults) as sandbox:
-        assert (await archive.upload(sandbox)).failed == 1
-        assert archive.ended()[1].error_code == "rate_limited"
+        summary = await archive.upload(sandbox, concurrency=1)
+        assert (summary.failed, summary.pending) == (1, 19)
+        assert [end.error_code for end in archive.ended().values()] == ["rate_limited"]
         assert sandbox.requests["lightreach", "init"] == 1
+
+
+async def test_retry_after_holds_for_all_workers(archive: Archive) -> None:
+    """While one worker was told to wait, no other sends an init."""
+    for number in range(12):
+        archive.add(f"{number}.pdf", external_reference=str(number))
+    faults = fault(kind="status", step="init", status=429, retry_after=1, times=1)
+    async with Sandbox(faults=faults) as sandbox:
+        summary = await archive.upload(sandbox, concurrency=2, retry_for=5)
+        assert (summary.completed, sandbox.requests["lightreach", "init"]) == (12, 13)
+        assert summary.seconds >= 1
 
 
 async def test_v1_with_a_lost_answer_is_unknown_until_the_vendor_lists_it(archive: Archive) -> None:

@@ -36,7 +36,7 @@ def main() -> None:
         print(f"bulkup: {error}", file=sys.stderr)  # noqa: T201 - the one place that shows an error
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except KeyboardInterrupt:
-        print("bulkup: interrupted; nothing was sent", file=sys.stderr)  # noqa: T201
+        print("bulkup: interrupted", file=sys.stderr)  # noqa: T201
         sys.exit(130)
     except BrokenPipeError:
         # the reader of our output has gone (`bulkup export | head`): no complaint, at exit neither
