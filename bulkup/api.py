@@ -21,13 +21,13 @@ from bulkup.providers.base import Adapter, Answer, Job, Json, Renewable
 from bulkup.retry import retrying
 from bulkup.schedule import Backoff
 from bulkup.secret import SignedUrl
-from bulkup.track import Tracker
+from bulkup.track import Follower, Tracker
 
 log = logging.getLogger("bulkup.api")
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _RENEW_BEFORE = 60.0
-"""Seconds before its end at which a token is renewed."""
+"""Seconds before its end at which a token is renewed; half its life, if that is shorter."""
 _UNAUTHORIZED = 401
 
 
@@ -41,6 +41,7 @@ class Api:
         backoff: retries of calls that may be repeated (RFC 9110, 9.2.2); a POST is sent once.
         clock: time and chance.
         tracker: follows jobs.
+        follower: follows them instead; None: the tracker.
         pacer: shared by everything that talks to this vendor.
     """
 
@@ -54,6 +55,7 @@ class Api:
         clock: Clock,
         tracker: Tracker,
         pacer: Pacer,
+        follower: Follower | None = None,
     ) -> None:
         self.adapter = adapter
         self._transport = transport
@@ -61,11 +63,20 @@ class Api:
         self._backoff = backoff
         self._clock = clock
         self._tracker = tracker
+        self._follower: Follower = follower or tracker
         self._pacer = pacer
         self._renewing = anyio.Lock()
+        self._lifetime = 0.0
 
     def with_adapter(self, adapter: Adapter) -> Api:
         """The same API through another adapter."""
+        return self._copy(adapter, None)
+
+    def probing(self, seconds: float) -> Api:
+        """The same API, whose `follow` polls for so many seconds, and then says whether the job is still open."""
+        return self._copy(self.adapter, self._tracker.probe(seconds))
+
+    def _copy(self, adapter: Adapter, follower: Follower | None) -> Api:
         return Api(
             adapter,
             self._transport,
@@ -74,6 +85,7 @@ class Api:
             clock=self._clock,
             tracker=self._tracker,
             pacer=self._pacer,
+            follower=follower,
         )
 
     async def call(
@@ -96,12 +108,13 @@ class Api:
 
     async def follow(self, job: Job) -> Json:
         """See `Caller.follow`."""
-        return await self._tracker.follow(self, job)
+        return await self._follower.follow(self, job)
 
     @asynccontextmanager
     async def listen(self, path: str, limits: Limits) -> AsyncIterator[Stream]:
         """An answer without end, such as Server-Sent Events; raises `StepError` if the vendor refuses it."""
         await self._ready()
+        await self._pacer.turn()
         request = self._request("GET", path, b"", None, (("Accept", "text/event-stream"),))
         async with self._transport.stream(request, limits) as stream:
             log.debug("GET %s -> %d", path, stream.response.status)
@@ -131,6 +144,10 @@ class Api:
         """The credentials for a transfer that goes to the API itself."""
         await self._ready()
         return tuple(self.adapter.authorize(method, path, b"").items())
+
+    async def renewed(self, used: Adapter, failure: Failure) -> bool:
+        """After a failed transfer to the API itself: whether there is a new token to try it with."""
+        return failure.status == _UNAUTHORIZED and await self._renew(used)
 
     async def _exchange(self, method: str, path: str, body: bytes, params: Mapping[str, str] | None) -> Response:
         await self._ready()
@@ -170,7 +187,7 @@ class Api:
         if (
             isinstance(adapter, Renewable)
             and adapter.renewable
-            and adapter.expires_at - _RENEW_BEFORE <= self._clock.wall()
+            and adapter.expires_at - min(_RENEW_BEFORE, self._lifetime / 2) <= self._clock.wall()
         ):
             await self._renew(adapter)
 
@@ -194,5 +211,8 @@ class Api:
                 return Answer(response.status, response.headers, response.body)
 
             answer = await retrying(once, self._backoff, self._clock)
-            self.adapter = adapter.logged_in(answer.object(), self._clock.wall())
+            now = self._clock.wall()
+            renewed = adapter.logged_in(answer.object(), now)
+            self._lifetime = max(0.0, renewed.expires_at - now) if isinstance(renewed, Renewable) else 0.0
+            self.adapter = renewed
             return True

@@ -11,8 +11,9 @@ import asyncio
 import errno
 import hashlib
 import os
+import re
 import stat
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -178,6 +179,11 @@ class _Reader:
                 self._file.close()
 
 
+def is_url(path: str) -> bool:
+    """Whether a path of a manifest names something that is not a file of this machine."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
+
+
 def fingerprints(paths: Iterable[str]) -> list[tuple[int, int] | None]:
     """Size in bytes and modification time in ns of each file, None where there is no such file."""
     found: list[tuple[int, int] | None] = []
@@ -191,13 +197,18 @@ def fingerprints(paths: Iterable[str]) -> list[tuple[int, int] | None]:
     return found
 
 
-def digest(path: str, name: str) -> str | None:
-    """A file's hash in hexadecimal, or None if it can't be read."""
+def digest(path: str, name: str, stopped: Callable[[], bool]) -> str | None:
+    """A file's hash in hexadecimal, or None if it can't be read, or ``stopped`` became true meanwhile."""
+    hash_ = hashlib.new(name, usedforsecurity=False)
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as above
-            return hashlib.file_digest(file, name).hexdigest()
-    except (OSError, ValueError):
+            while chunk := file.read(CHUNK):
+                if stopped():
+                    return None
+                hash_.update(chunk)
+    except OSError:
         return None
+    return hash_.hexdigest()
 
 
 def _identity(measured: os.stat_result) -> Identity:

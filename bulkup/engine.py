@@ -27,19 +27,21 @@ from anyio.abc import ObjectReceiveStream
 
 from bulkup.api import Api
 from bulkup.clock import Clock
+from bulkup.deliver import Undelivered
 from bulkup.errors import BulkupError, DefectError
 from bulkup.events import Event, Notice, RunStarted, Subscriber, Summary, Tally
 from bulkup.feed import LedgerReader, feed, reconcile
 from bulkup.http import Transport
 from bulkup.journal import Journal
-from bulkup.lane import Lane, Tools
+from bulkup.lane import Lane
 from bulkup.ledger import Ledger
-from bulkup.model import SKIPPED, Failure, Reply, State
+from bulkup.model import SKIPPED, Reply, State
 from bulkup.pace import Pacer
 from bulkup.plan import Batch
 from bulkup.providers.base import Adapter
 from bulkup.tasks import gather, in_thread, task_group
 from bulkup.terms import Terms
+from bulkup.tools import Tools
 from bulkup.track import Tracker
 
 _FILE_THREADS = 8
@@ -109,6 +111,8 @@ class Run:
         with _threads(1, "ledger") as ledger_thread, _threads(_FILE_THREADS, "files") as files:
             journal = Journal(self._ledger, ledger_thread)
             ledger = LedgerReader(self._ledger, ledger_thread)
+            for row in await ledger.invalid(self._run_id):
+                self._emit(row)
             tools = Tools(self._run_id, self._transport, journal, files, self._terms, self._clock, self._emit)
             try:
                 async with _listening(self.interrupt if signals else None), task_group() as group:
@@ -153,15 +157,14 @@ class Run:
             subscriber(event)
 
     def _summarise(self, seconds: float) -> Summary:
-        """Count twice: what the ledger holds against what the manifest's reader and the subscribers counted."""
+        """Count twice: what the ledger holds has to be what the manifest's reader counted."""
         states = self._ledger.states(self._run_id)
-        skipped = self._tally.ended[SKIPPED]
         summary = Summary(
             run_id=self._run_id,
             rows=self._rows,
-            completed=states.get(State.COMPLETED, 0) - skipped,
+            completed=states.get(State.COMPLETED, 0),
             failed=states.get(State.FAILED, 0),
-            skipped=skipped,
+            skipped=states.get(SKIPPED, 0),
             unknown=states.get(State.UNKNOWN, 0),
             pending=sum(states.get(state, 0) for state in (State.PENDING, State.INITIATED, State.STORED)),
             bytes=self._tally.bytes,
@@ -192,11 +195,11 @@ async def _work(lane: Lane, batches: ObjectReceiveStream[Batch]) -> None:
 
 
 async def _limited(
-    limit: anyio.Semaphore, calls: Sequence[Callable[[], Awaitable[Reply | Failure]]]
-) -> list[Reply | Failure]:
+    limit: anyio.Semaphore, calls: Sequence[Callable[[], Awaitable[Reply | Undelivered]]]
+) -> list[Reply | Undelivered]:
     """Run transfers side by side, each within the lane's limit."""
 
-    async def one(call: Callable[[], Awaitable[Reply | Failure]]) -> Reply | Failure:
+    async def one(call: Callable[[], Awaitable[Reply | Undelivered]]) -> Reply | Undelivered:
         async with limit:
             return await call()
 

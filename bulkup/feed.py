@@ -8,14 +8,16 @@ from functools import partial
 
 from anyio.abc import ObjectSendStream
 
-from bulkup.lane import Lane, Tools
+from bulkup.events import DocumentEnded
+from bulkup.lane import Lane
 from bulkup.ledger import Candidate, Ledger, Leftover
 from bulkup.ledger.admission import CONTENT_CHANGED
-from bulkup.model import Failure, Stage
+from bulkup.model import Failure, Stage, State
 from bulkup.plan import Batch
 from bulkup.reconcile import Reconciler, groups
 from bulkup.sift import Sifter
 from bulkup.tasks import gather, in_thread
+from bulkup.tools import Tools
 
 _PAGE = 2000
 
@@ -35,6 +37,27 @@ class LedgerReader:
         """The next page of `Ledger.leftovers`."""
         return await in_thread(self.executor, self.ledger.leftovers, run_id, provider, after, _PAGE)
 
+    async def invalid(self, run_id: str) -> list[DocumentEnded]:
+        """How the rows ended that could not be sent at all."""
+        rows = await in_thread(self.executor, self.ledger.invalid, run_id)
+        return [
+            DocumentEnded(
+                row["key"],
+                row["row"],
+                row["provider"],
+                row["filename"],
+                State.FAILED.value,
+                stage=Stage.MANIFEST,
+                error_code=row["error_code"],
+                error=row["error"],
+            )
+            for row in rows
+        ]
+
+    async def slowest_job(self, provider: str) -> float:
+        """See `Ledger.slowest_job`."""
+        return await in_thread(self.executor, self.ledger.slowest_job, provider)
+
     async def claimed(self, provider: str, target: str) -> frozenset[str]:
         """See `Ledger.claimed`."""
         return await in_thread(self.executor, self.ledger.claimed, provider, target)
@@ -42,7 +65,8 @@ class LedgerReader:
 
 async def reconcile(lane: Lane, tools: Tools, ledger: LedgerReader) -> None:
     """Settle what earlier runs left half-way; afterwards it is ended, or pending again."""
-    reconciler = Reconciler(lane, tools, ledger.claimed)
+    slowest = await ledger.slowest_job(lane.api.adapter.name)
+    reconciler = Reconciler(lane, tools, ledger.claimed, settle=max(tools.terms.settle, 3 * slowest))
     last: Leftover | None = None
     held: list[Leftover] = []
     while not lane.stopped:
@@ -60,12 +84,14 @@ async def reconcile(lane: Lane, tools: Tools, ledger: LedgerReader) -> None:
 async def feed(lane: Lane, tools: Tools, ledger: LedgerReader, batches: ObjectSendStream[Batch]) -> None:
     """Go through the rows of a run page by page, and hand what has to be sent to the workers."""
     adapter = lane.api.adapter
-    sifter = Sifter(adapter.traits.max_batch, tools.terms.on_change)
+    sifter = Sifter(adapter.traits.max_batch, tools.terms.on_change, lambda: lane.stopped)
     last: Candidate | None = None
     async with batches:
         while not lane.stopped:
             page = await ledger.candidates(tools.run_id, adapter.name, last)
             sifted = await in_thread(tools.files, sifter.add, page)
+            if lane.stopped:
+                return
             for document in sifted.skipped:
                 lane.outcomes.skip(document)
             for document in sifted.refused:

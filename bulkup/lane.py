@@ -6,63 +6,32 @@ marks is the promise of the ledger: `Initiated` is durable before the init is se
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 
 from bulkup import plan
 from bulkup.api import Api
-from bulkup.clock import Clock
 from bulkup.content import Source, inspect
 from bulkup.decide import Next, after_init, after_transfer, init_again, stops_lane, wants_fallback
+from bulkup.deliver import Courier, Delivery, FanOut, Undelivered
 from bulkup.errors import StepError
-from bulkup.events import Notice, Subscriber, Transferred
-from bulkup.http import Transport
-from bulkup.journal import Journal
-from bulkup.ledger import Answered, Initiated, Stored
-from bulkup.model import Columns, Document, Failure, Receipt, Reply, Stage, Ticket, Upload
+from bulkup.events import Notice
+from bulkup.ledger import Answered, Initiated, Measured, Reset
+from bulkup.model import Failure, Receipt, Reply, Stage, Ticket
 from bulkup.outcome import Outcomes
-from bulkup.pace import Pacer
 from bulkup.plan import Batch
 from bulkup.providers.base import Fallback, Outgoing
 from bulkup.retry import retrying
 from bulkup.tasks import in_thread
-from bulkup.terms import Terms
-from bulkup.transfer import Part, transfer
+from bulkup.tools import Tools
+from bulkup.track import JOB_OPEN
 
-log = logging.getLogger("bulkup.lane")
-T = TypeVar("T")
-FanOut = Callable[[Sequence[Callable[[], Awaitable[T]]]], Awaitable[list[T]]]
-
+JOB_TIMEOUT = "job_timeout"
 _TWICE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What all lanes of a run share.
-
-    Attributes:
-        run_id: the run's.
-        transport: carries requests.
-        journal: writes the ledger.
-        files: threads that read documents.
-        terms: what the user set.
-        clock: time and chance.
-        emit: is told of every event.
-    """
-
-    run_id: str
-    transport: Transport
-    journal: Journal
-    files: Executor
-    terms: Terms
-    clock: Clock
-    emit: Subscriber
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +59,15 @@ class Lane:
         api: Api,
         tools: Tools,
         *,
-        fan_out: FanOut[Reply | Failure],
+        fan_out: FanOut[Reply | Undelivered],
         start_soon: Callable[[Callable[[InFlight], Coroutine[Any, Any, None]], InFlight], object],
     ) -> None:
         self.api = api
         self.stopped = False
         self.outcomes = Outcomes(tools.run_id, tools.journal, tools.clock, tools.emit)
         self._tools = tools
-        self._fan_out = fan_out
+        self._courier = Courier(tools, fan_out)
         self._start_soon = start_soon
-        self._store = Pacer(tools.clock, tools.terms.backoff.patience)
         self._tracked = anyio.Semaphore(tools.terms.tracked)
 
     def stop(self, reason: str | None = None) -> None:
@@ -112,6 +80,12 @@ class Lane:
         """Stop if every other row would fail alike."""
         if stops_lane(failure, self._tools.terms.backoff.patience):
             self.stop(failure.text)
+
+    def stop_for_credentials(self, failures: Iterable[Failure]) -> None:
+        """Stop if the vendor itself refused our credentials for a transfer."""
+        for failure in failures:
+            if failure.code == "unauthorized":
+                self.stop_for(failure)
 
     async def send(self, batch: Batch) -> None:
         """A worker's work: bring every document of a batch to the store, or to a recorded end."""
@@ -136,10 +110,12 @@ class Lane:
             answer = await self._init(api, batch, outgoing)
             if isinstance(answer, list):
                 return answer
-            flying, again = await self._transfer_all(api, batch, sources, *answer)
-            if flying is not None:
-                self._start_soon(self.confirm, flying)
-            return again
+            sent = await self._transfer(api, batch, sources, *answer)
+            if isinstance(sent, list):
+                return sent
+            flying = sent
+            self._start_soon(self.confirm, flying)
+            return []
         finally:
             if flying is None:
                 self._tracked.release()
@@ -179,7 +155,6 @@ class Lane:
                     at,
                     api.adapter.flow,
                     o.content,
-                    o.document.id in batch.replaced and batch.round == 0,
                 )
                 for o in outgoing
             )
@@ -216,7 +191,11 @@ class Lane:
         several = len(batch.documents) > 1 and not batch.bundled
         follows = after_init(failure, api.adapter.traits, several=several)
         if follows is Next.SPLIT:
-            return plan.split(replace(batch, round=batch.round + 1))
+            return plan.split(batch)
+        if self.stopped and init_again(failure, api.adapter.traits):
+            # interrupted between two attempts of a repeatable init: nothing of it is left
+            await self._tools.journal.commit(*(Reset(d.id, self._tools.run_id) for d in batch.documents))
+            return []
         self.stop_for(failure)
         end = self.outcomes.lose if follows is Next.UNKNOWN else self.outcomes.fail
         await end(batch, {document.id: failure for document in batch.documents}, Stage.INIT)
@@ -231,95 +210,53 @@ class Lane:
 
     # --- transfer -------------------------------------------------------------------------------------------------
 
-    async def _transfer_all(
-        self, api: Api, batch: Batch, sources: Mapping[int, Source], ticket: Ticket, asked: float
-    ) -> tuple[InFlight | None, list[Batch]]:
-        """Send all bytes; either everything is stored, or the rest needs another init."""
-        documents = batch.documents
-        results = await self._fan_out(
-            [partial(self._transfer, api, upload, documents, sources, asked) for upload in ticket.uploads]
-        )
-        failures: dict[int, Failure] = {}
-        replies: dict[int, Reply] = {}
-        single_use: set[int] = set()
-        for upload, result in zip(ticket.uploads, results, strict=True):
-            for slot in upload.slots:
-                if isinstance(result, Reply):
-                    replies[slot] = result
-                else:
-                    failures[documents[slot].id] = result
-                    single_use |= {documents[slot].id} if upload.single_use else set()
-        if failures:
-            return None, await self._transfer_failed(api, batch, ticket, failures, single_use)
-        at = self._tools.clock.stamp()
-        outgoing = tuple(Outgoing(d, sources[d.id].content) for d in documents)
-        self._tools.journal.record(*(Stored(o.document.id, at, o.content) for o in outgoing))
-        return InFlight(api, outgoing, ticket, replies), []
-
     async def _transfer(
-        self,
-        api: Api,
-        upload: Upload,
-        documents: Sequence[Document[Columns]],
-        sources: Mapping[int, Source],
-        asked: float,
-    ) -> Reply | Failure:
-        lives = [life for life in (api.adapter.traits.url_ttl, upload.lifetime) if life is not None]
-        ends = asked + min(lives) if lives else float("inf")
-        parts = [Part(documents[slot].filename, sources[documents[slot].id]) for slot in upload.slots]
-
-        async def once() -> Reply:
-            await self._store.turn()
-            try:
-                return await transfer(
-                    upload,
-                    parts,
-                    credentials=await api.headers(upload.method, upload.url.value) if upload.auth else (),
-                    secrets=api.adapter.secrets,
-                    expired=lambda: self._tools.clock.monotonic() >= ends,
-                    transport=self._tools.transport,
-                    limits=self._tools.terms.limits,
-                    executor=self._tools.files,
-                )
-            except StepError as error:
-                self._store.hold(error.failure.retry_after)
-                raise
-
-        def allowed(failure: Failure) -> bool:
-            return init_again(failure, replace(api.adapter.traits, repeatable_init=not upload.single_use))
-
-        try:
-            reply = await retrying(once, self._tools.terms.backoff, self._tools.clock, allowed)
-        except StepError as error:
-            return error.failure
-        self._tools.emit(Transferred(sum(part.source.content.size for part in parts)))
-        return reply
+        self, api: Api, batch: Batch, sources: Mapping[int, Source], ticket: Ticket, asked: float
+    ) -> InFlight | list[Batch]:
+        """Send all bytes; either everything is stored, or some of it needs another init."""
+        delivery = await self._courier.deliver(api, ticket, batch.documents, sources, asked)
+        outgoing = tuple(Outgoing(d, sources[d.id].content) for d in batch.documents)
+        flying = InFlight(api, outgoing, ticket, delivery.replies)
+        if not delivery.failures:
+            return flying
+        if delivery.uncertain and ticket.job_id is not None:
+            # bytes may have landed although their answers were lost: only the job can tell
+            answer = await self.probe(flying, self._tools.terms.settle)
+            if not isinstance(answer, Failure):
+                await self.outcomes.conclude(outgoing, answer)
+                return []
+            if answer.code != JOB_OPEN:
+                self.postpone(len(outgoing), answer)
+                return []
+        return await self._transfer_failed(api, batch, ticket, delivery, outgoing)
 
     async def _transfer_failed(
-        self, api: Api, batch: Batch, ticket: Ticket, failures: Mapping[int, Failure], single_use: set[int]
+        self, api: Api, batch: Batch, ticket: Ticket, delivery: Delivery, outgoing: Sequence[Outgoing]
     ) -> list[Batch]:
         """End what failed for good; the rest of the batch, whose job can't complete without it, goes another round."""
         traits = api.adapter.traits
         rounds = batch.round + 1
         ended: dict[int, Failure] = {}
         lost: dict[int, Failure] = {}
-        for id_, failure in failures.items():
+        for id_, failure in delivery.failures.items():
             follows = after_transfer(
-                failure, traits, single_use=id_ in single_use, rounds=rounds, reread=id_ in batch.reread
+                failure, traits, single_use=id_ in delivery.single_use, rounds=rounds, reread=id_ in batch.reread
             )
             if follows is Next.UNKNOWN:
                 lost[id_] = failure
             elif follows is Next.FAIL:
                 ended[id_] = failure
         if lost:
+            self._tools.journal.record(*(Measured(o.document.id, o.content) for o in outgoing))
             await self.outcomes.lose(batch, lost, Stage.TRANSFER)
         if ended:
+            self.stop_for_credentials(ended.values())
             retriable = traits.repeatable_init or not any(ticket.remote_ids)
             await self.outcomes.fail(batch, ended, Stage.TRANSFER, retriable=retriable)
         if ended and batch.bundled:
             return []
         left = [document.id for document in batch.documents if document.id not in ended and document.id not in lost]
-        changed = [id_ for id_, failure in failures.items() if failure.code == "file_changed"]
+        changed = [id_ for id_, failure in delivery.failures.items() if failure.code == "file_changed"]
         return [plan.only(replace(batch, round=rounds), left, reread=changed)] if left else []
 
     # --- confirm --------------------------------------------------------------------------------------------------
@@ -327,17 +264,37 @@ class Lane:
     async def confirm(self, flying: InFlight) -> None:
         """A finisher's work: what became of documents whose bytes are stored."""
         try:
-            receipts = await self.ask(flying, self._tools.terms.job_timeout)
-            await self.outcomes.conclude(flying.outgoing, receipts)
+            answer = await self.ask(flying, self._tools.terms.job_timeout)
+            if not isinstance(answer, Failure):
+                await self.outcomes.conclude(flying.outgoing, answer)
+            elif answer.code in {JOB_TIMEOUT, "not_found"}:
+                unknown = Receipt(failure=answer, known=False)
+                await self.outcomes.conclude(flying.outgoing, [unknown] * len(flying.outgoing))
+            else:
+                self.postpone(len(flying.outgoing), answer)
         finally:
             self._tracked.release()
 
-    async def ask(self, flying: InFlight, seconds: float) -> Sequence[Receipt]:
-        """The vendor's word on each document; without one in time, or at all, what became of it is not known."""
-        failure = Failure("job_timeout", f"the vendor's job did not end within {seconds:g} s")
+    async def ask(self, flying: InFlight, seconds: float) -> Sequence[Receipt] | Failure:
+        """The vendor's word on each document, waiting so long for it; or why there is none."""
+        failure = Failure(JOB_TIMEOUT, f"the vendor's job did not end within {seconds:g} s")
         with anyio.move_on_after(seconds):
             try:
                 return await flying.api.adapter.finish(flying.api, flying.outgoing, flying.ticket, flying.replies)
             except StepError as error:
                 failure = error.failure
-        return [Receipt(failure=failure, known=False)] * len(flying.outgoing)
+        return failure
+
+    async def probe(self, flying: InFlight, seconds: float) -> Sequence[Receipt] | Failure:
+        """As `ask`, but says ``job_open`` only if the vendor itself said so after that time."""
+        api = flying.api.probing(seconds)
+        try:
+            return await api.adapter.finish(api, flying.outgoing, flying.ticket, flying.replies)
+        except StepError as error:
+            return error.failure
+
+    def postpone(self, documents: int, failure: Failure) -> None:
+        """Documents whose fate can't be asked about now stay as they are: the next run asks."""
+        name = self.api.adapter.name
+        self._tools.emit(Notice(f"{name}: can't ask what became of {documents} documents now: {failure.text}"))
+        self.stop_for(failure)

@@ -314,6 +314,7 @@ class Invalid:
     Attributes:
         path, provider, filename: as given, where they could be read; empty otherwise.
         cells: as in `Row`.
+        share, bundled: as in `Row`, where the provider's columns are good.
     """
 
     number: int
@@ -322,6 +323,8 @@ class Invalid:
     provider: str = ""
     filename: str = ""
     cells: Mapping[str, object] = field(default_factory=dict)
+    share: str = ""
+    bundled: bool = False
 
 
 _LONGEST_VALUE = 80

@@ -1,28 +1,38 @@
-"""What an earlier run left half-way is asked about first: only what the vendor does not have is sent again."""
+"""What an earlier run left half-way is asked about first: only what the vendor does not have is sent again.
+
+A document is sent again only on a positive word of the vendor: its job still waits for files after the settle time,
+its job is not known and no list has the document, or the vendor's init leaves nothing behind. Silence is no word: what
+can't be asked about now stays as it is.
+"""
 
 from __future__ import annotations
 
-import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from itertools import groupby
 
+import anyio
+
+from bulkup import content
 from bulkup.api import Api
 from bulkup.errors import StepError
-from bulkup.lane import InFlight, Lane, Tools
+from bulkup.lane import JOB_TIMEOUT, InFlight, Lane
 from bulkup.ledger import Leftover, Reset
-from bulkup.model import State, Ticket
+from bulkup.model import Failure, Receipt, State, Ticket
 from bulkup.providers.base import Fallback, Finder, Outgoing, Trace
-
-log = logging.getLogger("bulkup.reconcile")
+from bulkup.tasks import in_thread
+from bulkup.tools import Tools
+from bulkup.track import JOB_OPEN
 
 
 def groups(leftovers: Sequence[Leftover]) -> list[list[Leftover]]:
-    """Leftovers that one question answers: those of one job, or else of one target and flow."""
+    """Leftovers, as the ledger orders them, that one question answers: of one job, or else of one target and flow."""
 
     def question(leftover: Leftover) -> tuple[str, str, str]:
         return (leftover.job_id or "", leftover.document.target, leftover.flow)
 
-    return [list(members) for _, members in groupby(sorted(leftovers, key=question), key=question)]
+    return [list(members) for _, members in groupby(leftovers, key=question)]
 
 
 class Reconciler:
@@ -32,17 +42,26 @@ class Reconciler:
         lane: whose outcomes and API are used.
         tools: the run's.
         claimed: answers the document ids of a provider's target that the ledger holds.
+        settle: how long a job with unconfirmed bytes is given to complete by itself, in seconds.
     """
 
-    def __init__(self, lane: Lane, tools: Tools, claimed: Callable[[str, str], Awaitable[frozenset[str]]]) -> None:
+    def __init__(
+        self, lane: Lane, tools: Tools, claimed: Callable[[str, str], Awaitable[frozenset[str]]], *, settle: float
+    ) -> None:
         self._lane = lane
         self._tools = tools
         self._claimed = claimed
+        self._settle = settle
+        self._asking = anyio.Semaphore(max(1, tools.terms.concurrency))
+        self._listing: dict[str, anyio.Lock] = defaultdict(anyio.Lock)
 
     async def settle(self, group: Sequence[Leftover]) -> None:
         """Bring one group to an end, or back to pending; what can't be asked about now stays as it is."""
-        group = await self._already_ended(group)
-        if not group:
+        for leftover in group:
+            if leftover.state is State.FAILED:
+                self._lane.outcomes.repeat(leftover.document, State.FAILED, "failed before; not repeated by itself")
+        group = [leftover for leftover in group if leftover.state is not State.FAILED]
+        if not group or self._lane.stopped:
             return
         api = self._api(group[0].flow)
         try:
@@ -51,15 +70,7 @@ class Reconciler:
             else:
                 await self._by_listing(api, group)
         except StepError as error:
-            log.warning("can't ask about what an earlier run left: %s", error)
-            self._lane.stop_for(error.failure)
-
-    async def _already_ended(self, group: Sequence[Leftover]) -> list[Leftover]:
-        """Leaves out rows that failed in a way that only the user may repeat, and says so again."""
-        for leftover in group:
-            if leftover.state is State.FAILED:
-                self._lane.outcomes.repeat(leftover.document, State.FAILED, "failed before; not repeated by itself")
-        return [leftover for leftover in group if leftover.state is not State.FAILED]
+            self._lane.postpone(len(group), error.failure)
 
     def _api(self, flow: str) -> Api:
         adapter = self._lane.api.adapter
@@ -68,24 +79,26 @@ class Reconciler:
         return self._lane.api
 
     async def _by_job(self, api: Api, group: Sequence[Leftover]) -> None:
-        """The job tells; one that is still open gets some time, since its last bytes may have landed unnoticed."""
+        """The job tells. One whose bytes may have landed unnoticed gets some time to complete by itself."""
         states = {leftover.state for leftover in group}
-        all_stored = states == {State.STORED}
         outgoing = tuple(Outgoing(leftover.document, leftover.content) for leftover in group)
-        ticket = Ticket(group[0].job_id, tuple(leftover.document_id for leftover in group), ())
-        seconds = self._tools.terms.job_timeout if all_stored else self._tools.terms.settle
-        receipts = await self._lane.ask(InFlight(api, outgoing, ticket, {}), seconds)
-        failure = receipts[0].failure
-        if failure is None or receipts[0].known:
-            await self._lane.outcomes.conclude(outgoing, receipts)
-        elif failure.code == "not_found":
-            await self._by_listing(api, group)
-        elif failure.code != "job_timeout":
-            raise StepError(failure)
-        elif State.INITIATED in states:
-            await self._send_again(group)
+        flying = InFlight(
+            api, outgoing, Ticket(group[0].job_id, tuple(leftover.document_id for leftover in group), ()), {}
+        )
+        if states == {State.STORED}:
+            answer = await self._lane.ask(flying, self._tools.terms.job_timeout)
         else:
-            await self._lane.outcomes.conclude(outgoing, receipts)
+            answer = await self._lane.probe(flying, 0 if states == {State.UNKNOWN} else self._settle)
+        if not isinstance(answer, Failure):
+            await self._lane.outcomes.conclude(outgoing, answer)
+        elif answer.code == "not_found":
+            await self._by_listing(api, group)
+        elif answer.code == JOB_OPEN and State.INITIATED in states:
+            await self._send_again(group)
+        elif answer.code in {JOB_OPEN, JOB_TIMEOUT}:
+            await self._undecided(group, replace(answer, code=JOB_TIMEOUT))
+        else:
+            raise StepError(answer)
 
     async def _by_listing(self, api: Api, group: Sequence[Leftover]) -> None:
         adapter = api.adapter
@@ -93,23 +106,40 @@ class Reconciler:
             await self._send_again(group)
             return
         if not isinstance(adapter, Finder):
-            await self._undecided(group, "the vendor can't be asked what became of it")
+            await self._undecided(group, Failure("no_answer", "the vendor can't be asked what became of it"))
             return
+        if any(leftover.state is State.INITIATED for leftover in group):
+            await self._tools.clock.sleep(self._settle)  # it may be on its way into the list still
         first = group[0].document
-        traces = [Trace(Outgoing(left.document, left.content), left.initiated_at) for left in group]
-        found = await adapter.find(api, traces, await self._claimed(first.provider, first.target))
-        there = [(left, receipt) for left, receipt in zip(group, found, strict=True) if receipt is not None]
+        async with self._asking, self._listing[first.target]:
+            traces = [Trace(await self._measured(left), left.initiated_at) for left in group]
+            found = await adapter.find(api, traces, await self._claimed(first.provider, first.target))
+            there = [(trace.outgoing, receipt) for trace, receipt in zip(traces, found, strict=True) if receipt]
+            await self._lane.outcomes.conclude([outgoing for outgoing, _ in there], [receipt for _, receipt in there])
         gone = [left for left, receipt in zip(group, found, strict=True) if receipt is None]
-        if there:
-            outgoing = [Outgoing(left.document, left.content) for left, _ in there]
-            await self._lane.outcomes.conclude(outgoing, [receipt for _, receipt in there])
         await self._send_again([left for left in gone if left.state is not State.UNKNOWN])
-        await self._undecided([left for left in gone if left.state is State.UNKNOWN], "the vendor does not list it")
+        lost = Failure("no_answer", "the answer was lost, and the vendor does not list the document")
+        await self._undecided([left for left in gone if left.state is State.UNKNOWN], lost)
+
+    async def _measured(self, leftover: Leftover) -> Outgoing:
+        """What was sent, with the hash that the vendor's list is compared by, if the file is still the same."""
+        known = leftover.content
+        path = leftover.document.path
+        if known.md5 is None:
+            (now,) = await in_thread(self._tools.files, content.fingerprints, [path])
+            if now == (known.size, known.mtime_ns):
+                md5 = await in_thread(self._tools.files, content.digest, path, "md5", lambda: self._lane.stopped)
+                known = replace(known, md5=md5)
+        return Outgoing(leftover.document, known)
 
     async def _send_again(self, group: Sequence[Leftover]) -> None:
         if group:
             await self._tools.journal.commit(*(Reset(left.document.id, self._tools.run_id) for left in group))
 
-    async def _undecided(self, group: Sequence[Leftover], text: str) -> None:
-        for leftover in group:
-            self._lane.outcomes.repeat(leftover.document, State.UNKNOWN, text)
+    async def _undecided(self, group: Sequence[Leftover], failure: Failure) -> None:
+        """Unknown; sent again only if the user said so."""
+        if self._tools.terms.retry_unknown:
+            await self._send_again(group)
+        elif group:
+            outgoing = [Outgoing(left.document, left.content) for left in group]
+            await self._lane.outcomes.conclude(outgoing, [Receipt(failure=failure, known=False)] * len(group))

@@ -35,7 +35,7 @@ async def retrying(
     Raises:
         StepError: the last attempt's failure.
     """
-    began = clock.monotonic()
+    failed_first: float | None = None  # an attempt may take long; patience is for what comes after its failure
     attempt = 0
     while True:
         attempt += 1
@@ -44,8 +44,9 @@ async def retrying(
         except StepError as error:
             if not allowed(error.failure):
                 raise
-            elapsed = clock.monotonic() - began
-            wait = backoff.wait(attempt, elapsed, clock.dice(), error.failure.retry_after)
+            now = clock.monotonic()
+            failed_first = now if failed_first is None else failed_first
+            wait = backoff.wait(attempt, now - failed_first, clock.dice(), error.failure.retry_after)
             if wait is None:
                 raise
         await clock.sleep(wait)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import BinaryIO
 import anyio
 import anyio.to_thread
 
-from bulkup import config, manifest
+from bulkup import config, content, manifest
 from bulkup.clock import Clock
 from bulkup.config import Settings
 from bulkup.engine import Run
@@ -53,11 +53,17 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A manifest that was taken into the ledger."""
+    """A manifest that was taken into the ledger.
+
+    Attributes:
+        adapters: of the providers that its rows name.
+        retry_unknown: as in `Order`.
+    """
 
     run_id: str
     rows: int
     adapters: Mapping[str, Adapter]
+    retry_unknown: bool
 
 
 def parse(provider: str, cells: Mapping[str, object]) -> Columns:
@@ -90,25 +96,34 @@ def admit(
         keep: False for a dry run: needs no credentials, and `Ledger.forget` undoes it.
 
     Raises:
-        UsageError: bad rows, missing credentials, a ledger that can't be used.
+        UsageError: bad rows, missing credentials, a ledger that can't be used or written.
     """
     clock = clock or Clock()
     rows = manifest.read(order.manifest, COLUMNS, provider=order.provider, ignore_extra=order.ignore_extra, stdin=stdin)
-    staged = ledger.stage(_counted(rows, reading), order.manifest, MAX_BUNDLE, complain)
+    staged = ledger.stage(_counted(rows, order.manifest, reading), order.manifest, MAX_BUNDLE, complain)
     if staged.fatal or (staged.invalid and not order.skip_invalid):
         raise ManifestError(_refusal(order.manifest, staged.rows, staged.invalid, fatal=staged.fatal))
     adapters = config.adapters(ledger.staged_providers(), environment, order.base_url) if keep else {}
     run_id = f"{datetime.fromtimestamp(clock.wall(), UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     name = order.manifest if order.manifest == "-" else os.path.abspath(order.manifest)  # noqa: PTH100 - no resolving
-    ledger.admit(name, run_id, clock.stamp(), rows=staged.rows, retry_unknown=order.retry_unknown, keep=keep)
-    return Admitted(run_id, staged.rows, adapters)
+    ledger.admit(name, run_id, clock.stamp(), rows=staged.rows, keep=keep)
+    return Admitted(run_id, staged.rows, adapters, order.retry_unknown)
+
+
+def _local(row: Row, name: str) -> Row | Invalid:
+    """The row, unless its bytes are somewhere else; a URL may be signed, so only its scheme is shown."""
+    if not content.is_url(row.path):
+        return row
+    text = f"is a {row.path.partition(':')[0]} URL, and only files on this machine can be sent so far"
+    complaint = Complaint(name, text, row.number, row.line, "path")
+    return Invalid(row.number, (complaint,), "", row.provider, row.filename, row.cells, row.share, row.bundled)
 
 
 def _counted(
-    items: Iterable[Row | Invalid | Complaint], reading: Callable[[int], None]
+    items: Iterable[Row | Invalid | Complaint], name: str, reading: Callable[[int], None]
 ) -> Iterator[Row | Invalid | Complaint]:
     for count, item in enumerate(items, 1):
-        yield item
+        yield _local(item, name) if isinstance(item, Row) else item
         if count % _TELL_EVERY == 0:
             reading(count)
 
@@ -137,7 +152,7 @@ async def send(
             ledger=ledger,
             adapters=admitted.adapters,
             transport=transport,
-            terms=settings.terms(),
+            terms=replace(settings.terms(), retry_unknown=admitted.retry_unknown),
             clock=clock or Clock(),
             subscribers=subscribers,
         )
@@ -174,7 +189,7 @@ def survey(admitted: Admitted, ledger: Ledger, settings: Settings) -> Survey:
     """What `send` would do; blocks, sends nothing."""
     found = Survey(admitted.rows)
     for name in ledger.providers(admitted.run_id):
-        sifter = Sifter(PROVIDERS[name].traits.max_batch, settings.on_change)
+        sifter = Sifter(PROVIDERS[name].traits.max_batch, settings.on_change, lambda: False)
         last = None
         while True:
             page = ledger.candidates(admitted.run_id, name, last, 2000)

@@ -16,7 +16,7 @@ class Backoff:
     Attributes:
         first: the longest first wait, in seconds.
         longest: the longest wait of all, in seconds.
-        patience: how long one step may be retried, in seconds from its first attempt.
+        patience: how long one step may be retried, in seconds from its first failure.
     """
 
     first: float = 0.25
@@ -28,7 +28,7 @@ class Backoff:
 
         Args:
             attempt: how many attempts were made so far, at least 1.
-            elapsed: seconds since the first attempt began.
+            elapsed: seconds since the first failure.
             dice: a random number in [0, 1).
             retry_after: what the server asked for, in seconds; never undercut.
         """

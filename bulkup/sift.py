@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -37,11 +37,13 @@ class Sifter:
     Args:
         max_batch: documents that one init may carry.
         on_change: what the user wants of changed rows.
+        stopped: asked now and then while files are hashed; once true, what `add` answers is of no use.
     """
 
-    def __init__(self, max_batch: int, on_change: OnChange) -> None:
+    def __init__(self, max_batch: int, on_change: OnChange, stopped: Callable[[], bool]) -> None:
         self._planner = Planner(max_batch)
         self._on_change = on_change
+        self._stopped = stopped
         self._held: list[Candidate] = []
 
     def add(self, page: Sequence[Candidate]) -> Sifted:
@@ -75,7 +77,7 @@ class Sifter:
             verdict = plan.judge(row.sent, now, self._on_change)
             if verdict is Verdict.COMPARE and row.sent is not None:
                 name, expected = ("md5", row.sent.md5) if row.sent.md5 else ("sha256", row.sent.sha256)
-                same = content.digest(row.document.path, name) == expected
+                same = content.digest(row.document.path, name, self._stopped) == expected
                 verdict = Verdict.SKIP if same else plan.changed(self._on_change)
             judged.append((verdict, now and now[0]))
         return judged

@@ -25,11 +25,12 @@ class Terms:
         backoff: retries of one step of one row.
         following: how jobs are followed.
         job_timeout: how long a vendor's job is followed.
-        settle: how long a job that an earlier run left without all its bytes confirmed is given to complete by
-            itself, before its documents are sent again.
+        settle: how long a job whose bytes may have landed unnoticed is given to complete by itself, before its
+            documents are sent again; longer where the ledger knows that the vendor takes longer.
         drain: how long work in flight may go on after the first interrupt.
         on_change: what happens to a completed row whose file holds something else now.
         allow_empty: an empty file is sent.
+        retry_unknown: what is still unknown after asking is sent again.
     """
 
     concurrency: int = 16
@@ -43,3 +44,4 @@ class Terms:
     drain: float = 30.0
     on_change: OnChange = OnChange.UPLOAD
     allow_empty: bool = False
+    retry_unknown: bool = False

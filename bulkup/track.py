@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
 from bulkup.clock import Clock
 from bulkup.errors import StepError
 from bulkup.http import Limits
+from bulkup.model import Failure
 from bulkup.providers.base import Job, Json
 from bulkup.sse import OversizedEventError, SseDecoder
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from bulkup.api import Api
 
 log = logging.getLogger("bulkup.track")
+
+JOB_OPEN = "job_open"
+"""The code of a failure that says: the vendor's job is positively not at its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Following:
         silence: seconds without a byte (heartbeats included) after which a stream counts as broken.
         poll_every: seconds between two polls of one job.
         grace: seconds in which a job that the vendor does not know yet is asked for again.
+        polls_per_second: of all jobs together; with more jobs each is polled less often.
     """
 
     streams: int = 64
@@ -43,6 +48,43 @@ class Following:
     silence: float = 75.0
     poll_every: float = 2.0
     grace: float = 6.0
+    polls_per_second: float = 100.0
+
+
+class Follower(Protocol):
+    """A way to learn how a job ends."""
+
+    async def follow(self, api: Api, job: Job) -> Json:
+        """The event that ends the job."""
+
+
+class Probe:
+    """Asks by polling, for a while; used for jobs that an earlier step left in doubt.
+
+    Args:
+        seconds: how long an open job is given to end by itself; it is asked once at least.
+    """
+
+    def __init__(self, seconds: float, clock: Clock, poll_every: float) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._poll_every = poll_every
+
+    async def follow(self, api: Api, job: Job) -> Json:
+        """The event that ends the job.
+
+        Raises:
+            StepError: ``job_open`` if the vendor says so after that time; or why it can't be asked.
+        """
+        ends = self._clock.monotonic() + self._seconds
+        while True:
+            event = (await api.call("GET", job.poll)).object()
+            if job.ended(event):
+                return event
+            left = ends - self._clock.monotonic()
+            if left <= 0:
+                raise StepError(Failure(JOB_OPEN, "the vendor's job still waits for its files", answered=True))
+            await self._clock.sleep(min(self._poll_every, left))
 
 
 class Tracker:
@@ -59,6 +101,11 @@ class Tracker:
         self._clock = clock
         self.open = 0
         self.most = 0
+        self._waiting = 0
+
+    def probe(self, seconds: float) -> Probe:
+        """The same by polling alone, for so many seconds."""
+        return Probe(seconds, self._clock, self._following.poll_every)
 
     async def follow(self, api: Api, job: Job) -> Json:
         """The event that ends the job; the caller sets the deadline by cancelling.
@@ -75,10 +122,15 @@ class Tracker:
                 pause = self._clock.dice() * min(2**opened, 8) / 4
             else:
                 event = await self._poll(api, job, grace=self._clock.monotonic() - began < self._following.grace)
-                pause = self._following.poll_every * (1 + self._clock.dice() / 10)
+                crowd = self._waiting / self._following.polls_per_second
+                pause = max(self._following.poll_every, crowd) * (1 + self._clock.dice() / 10)
             if event is not None:
                 return event
-            await self._clock.sleep(pause)
+            self._waiting += 1
+            try:
+                await self._clock.sleep(pause)
+            finally:
+                self._waiting -= 1
 
     async def _listen(self, api: Api, job: Job) -> Json | None:
         """The job's last event, or None when the stream broke before it came."""

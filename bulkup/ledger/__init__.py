@@ -1,7 +1,7 @@
 """The ledger: queue, write-ahead log and the report's source. The only package that speaks SQL."""
 
 from bulkup.ledger.admission import Admission
-from bulkup.ledger.marks import Answered, Ended, Initiated, Mark, Reset, Stored
+from bulkup.ledger.marks import Answered, Ended, Initiated, Mark, Measured, Reset, Stored
 from bulkup.ledger.store import Candidate, Ledger, Leftover
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Ledger",
     "Leftover",
     "Mark",
+    "Measured",
     "Reset",
     "Stored",
 ]

@@ -6,11 +6,25 @@ one statement then merges them. What a row's former state means for this run is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from sqlalchemy import Connection, Text, and_, case, cast, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable, DropTable
 
@@ -59,42 +73,56 @@ def stage(
     connection.execute(CreateTable(incoming))
     source = iter(items)
     while batch := list(islice(source, _BATCH)):
-        rows: dict[str, tuple[int, dict[str, object]]] = {}
-        bad: list[dict[str, object]] = []
-        taken = _taken(connection, [item.key for item in batch if isinstance(item, Row)])
-        for item in batch:
-            if isinstance(item, Complaint):
-                admission.fatal = True
-                complain(item)
-                continue
-            admission.rows += 1
-            if isinstance(item, Invalid):
-                admission.invalid += 1
-                for complaint in item.complaints:
-                    complain(complaint)
-                bad.append(_invalid(item))
-            elif (first := taken.get(item.key)) is not None:
-                admission.invalid += 1
-                complaint = _duplicate(item, first, name)
-                complain(complaint)
-                bad.append(_refused(item, complaint))
-            else:
-                taken[item.key] = item.number
-                rows[item.key] = (item.number, _values(item))
-        values = [value for _, value in rows.values()] + bad
-        if values:
-            connection.execute(insert(incoming), values)
+        _stage_batch(connection, batch, name, complain, admission)
+    for complaint in _moved(connection, name):
+        admission.invalid += 1
+        complain(complaint)
+    for complaint in _torn(connection, name):
+        admission.invalid += 1
+        complain(complaint)
     for complaint, files in _oversized(connection, name, max_bundle):
         admission.invalid += files
         complain(complaint)
     return admission
 
 
-def merge(connection: Connection, manifest: str, run_id: str, now: str, *, retry_unknown: bool) -> None:
+def _stage_batch(
+    connection: Connection,
+    batch: Sequence[Row | Invalid | Complaint],
+    name: str,
+    complain: Callable[[Complaint], None],
+    admission: Admission,
+) -> None:
+    staged: list[dict[str, object]] = []
+    taken = _taken(connection, [item.key for item in batch if isinstance(item, Row)])
+    for item in batch:
+        if isinstance(item, Complaint):
+            admission.fatal = True
+            complain(item)
+            continue
+        admission.rows += 1
+        if isinstance(item, Invalid):
+            admission.invalid += 1
+            for complaint in item.complaints:
+                complain(complaint)
+            staged.append(_invalid(item))
+        elif (first := taken.get(item.key)) is not None:
+            admission.invalid += 1
+            complaint = _duplicate(item, first, name)
+            complain(complaint)
+            staged.append(_refused(item, complaint))
+        else:
+            taken[item.key] = item.number
+            staged.append(_values(item))
+    if staged:
+        connection.execute(insert(incoming), staged)
+
+
+def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
     """Move the staged rows into the ledger, as rows of this run.
 
-    A new row is pending. A failed one is pending again if a later run may send it by itself. A completed, unfinished or
-    unknown one stays what it is, with the columns it was sent with.
+    A new row is pending. A failed one is pending again if a later run may send it by itself; completed again, if what
+    failed was only to look at the changed file of a completed row. An unfinished or unknown one stays what it is.
     """
     connection.execute(
         documents.delete().where(
@@ -126,12 +154,9 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str, *, retry
     statement = dialect.insert(documents).from_select(target, new)
     told = statement.excluded
     old = documents.c
-    again = [State.PENDING.value]
-    unsent = or_(old.state.in_(again), and_(old.state == State.FAILED.value, old.retriable))
-    if retry_unknown:
-        unsent = or_(unsent, old.state == State.UNKNOWN.value)
-    was_completed = and_(old.state == State.FAILED.value, old.error_code == CONTENT_CHANGED)
-    fresh = and_(unsent, ~was_completed)
+    failed = old.state == State.FAILED.value
+    was_completed = and_(failed, old.stage == Stage.PREFLIGHT.value, old.document_id.is_not(None))
+    fresh = and_(or_(old.state == State.PENDING.value, and_(failed, old.retriable)), ~was_completed)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["key"],
@@ -143,7 +168,11 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str, *, retry
                 "state": case((was_completed, literal(State.COMPLETED.value)), (fresh, told.state), else_=old.state),
                 **{
                     name: case((fresh, told[name]), else_=old[name])
-                    for name in ("target", "filename", "cells", "share", "bundled", "stage", "error_code", "error")
+                    for name in ("target", "filename", "cells", "share", "bundled")
+                },
+                **{
+                    name: case((fresh, told[name]), (was_completed, null()), else_=old[name])
+                    for name in ("stage", "error_code", "error")
                 },
             },
         )
@@ -189,8 +218,8 @@ def _invalid(row: Invalid) -> dict[str, object]:
         "path": row.path,
         "filename": row.filename,
         "cells": dict(row.cells),
-        "share": "",
-        "bundled": False,
+        "share": row.share,
+        "bundled": row.bundled,
         "error": "; ".join(_without_file(complaint) for complaint in row.complaints),
     }
 
@@ -213,6 +242,41 @@ def _duplicate(row: Row, first: int, name: str) -> Complaint:
     return Complaint(name, text, row.number, row.line, "key", row.key)
 
 
+def _moved(connection: Connection, name: str) -> Iterator[Complaint]:
+    """Rows whose key belongs to a document of another target or with other options.
+
+    Such a row is neither completed nor to be sent: a key is one document's identity.
+    """
+    query = (
+        select(incoming.c.row, incoming.c.key, documents.c.target, documents.c.row.label("first"))
+        .join(documents, documents.c.key == incoming.c.key)
+        .where(incoming.c.error.is_(None), documents.c.share != incoming.c.share)
+        .where(documents.c.state.in_([s.value for s in State if s not in {State.PENDING, State.FAILED}]))
+        .order_by(incoming.c.row)
+    )
+    for row, key, target, _ in connection.execute(query).all():
+        text = f"was sent to {target} with other options: another document needs a key of its own"
+        complaint = Complaint(name, text, row, None, "key", key)
+        _refuse(connection, incoming.c.row == row, complaint)
+        yield complaint
+
+
+def _torn(connection: Connection, name: str) -> Iterator[Complaint]:
+    """Rows of a group of which another row is bad: half a document is none."""
+    bad = select(incoming.c.share).where(incoming.c.error.is_not(None), incoming.c.bundled)
+    query = select(incoming.c.row).where(incoming.c.bundled, incoming.c.error.is_(None), incoming.c.share.in_(bad))
+    for (row,) in connection.execute(query.order_by(incoming.c.row)).all():
+        complaint = Complaint(name, "another row of its group can't be sent", row, None, "group")
+        _refuse(connection, incoming.c.row == row, complaint)
+        yield complaint
+
+
+def _refuse(connection: Connection, which: ColumnElement[bool], complaint: Complaint) -> None:
+    """Mark staged rows as bad, and give their key free."""
+    key = literal(_BAD) + cast(incoming.c.row, Text)
+    connection.execute(update(incoming).where(which).values(error=_without_file(complaint), key=key))
+
+
 def _oversized(connection: Connection, name: str, max_bundle: Mapping[str, int]) -> Iterator[tuple[Complaint, int]]:
     """Complaints about groups that no document can hold, with the number of rows of each."""
     count = func.count().label("files")
@@ -229,9 +293,5 @@ def _oversized(connection: Connection, name: str, max_bundle: Mapping[str, int])
             continue
         text = f"its group has {files} files; one document of {provider} may have {most}"
         complaint = Complaint(name, text, first, None, "group")
-        connection.execute(
-            update(incoming)
-            .where(incoming.c.provider == provider, incoming.c.share == share)
-            .values(error=_without_file(complaint), key=literal(_BAD) + cast(incoming.c.row, Text))
-        )
+        _refuse(connection, and_(incoming.c.provider == provider, incoming.c.share == share), complaint)
         yield complaint, files

@@ -19,7 +19,6 @@ class Initiated:
     Attributes:
         flow: which of the vendor's flows it is.
         content: what the file held when it was measured.
-        replaces: the row was completed before; its former document goes into the history.
     """
 
     id: int
@@ -27,7 +26,6 @@ class Initiated:
     at: str
     flow: str
     content: Content
-    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +43,14 @@ class Stored:
 
     id: int
     at: str
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was read of a file while it was sent, for a later question to the vendor."""
+
+    id: int
     content: Content
 
 
@@ -76,13 +82,15 @@ class Reset:
     run_id: str
 
 
-Mark = Initiated | Answered | Stored | Ended | Reset
+Mark = Initiated | Answered | Stored | Measured | Ended | Reset
 
 _by_id = documents.c.id == bindparam("_id")
 
 _RETIRE = insert(former_documents).from_select(
     ["document", "document_id", "md5", "replaced_by", "replaced_at"],
-    select(documents.c.id, documents.c.document_id, documents.c.md5, bindparam("_run"), bindparam("_at")).where(_by_id),
+    select(documents.c.id, documents.c.document_id, documents.c.md5, bindparam("_run"), bindparam("_at")).where(
+        _by_id, documents.c.document_id.is_not(None)
+    ),
 )
 
 _INITIATED = (
@@ -119,6 +127,7 @@ _STORED = (
         sha256=bindparam("_sha256"),
     )
 )
+_MEASURED = update(documents).where(_by_id).values(md5=bindparam("_md5"), sha256=bindparam("_sha256"))
 _ENDED = (
     update(documents)
     .where(_by_id)
@@ -155,14 +164,13 @@ def write(connection: Connection, marks: Sequence[Mark]) -> None:
         elif kind is Ended:
             _write_ended(connection, [mark for mark in batch if isinstance(mark, Ended)])
         else:
-            statement = {Answered: _ANSWERED, Stored: _STORED, Reset: _RESET}[kind]
+            statement = {Answered: _ANSWERED, Stored: _STORED, Measured: _MEASURED, Reset: _RESET}[kind]
             connection.execute(statement, [_parameters(mark) for mark in batch])
 
 
 def _write_initiated(connection: Connection, marks: Sequence[Initiated]) -> None:
-    retired = [{"_id": mark.id, "_run": mark.run_id, "_at": mark.at} for mark in marks if mark.replaces]
-    for row in retired:
-        connection.execute(_RETIRE, row)
+    for mark in marks:  # a document that the vendor made for the row before stays in the row's history
+        connection.execute(_RETIRE, {"_id": mark.id, "_run": mark.run_id, "_at": mark.at})
     connection.execute(_INITIATED, [_parameters(mark) for mark in marks])
 
 
@@ -183,6 +191,8 @@ def _parameters(mark: Mark) -> dict[str, object]:
             return {"_id": id_, "_job_id": job_id, "_document_id": document_id}
         case Stored(id_, at, content):
             return {"_id": id_, "_at": at} | _hashes(content)
+        case Measured(id_, content):
+            return {"_id": id_} | _hashes(content)
         case Reset(id_, run_id):
             return {"_id": id_, "_run": run_id}
         case Ended():

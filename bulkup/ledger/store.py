@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,12 +16,16 @@ import orjson
 from filelock import FileLock, Timeout
 from sqlalchemy import (
     Row,
+    RowMapping,
     and_,
+    case,
     create_engine,
     event,
+    exists,
     func,
     insert,
     inspect,
+    literal,
     or_,
     select,
     tuple_,
@@ -29,12 +34,12 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
-from bulkup.errors import LedgerError, LedgerWriteError
+from bulkup.errors import BulkupError, LedgerError, LedgerWriteError
 from bulkup.ledger import admission as admitting
 from bulkup.ledger.admission import Admission
 from bulkup.ledger.marks import Mark, write
 from bulkup.ledger.schema import VERSION, documents, former_documents, incoming, meta, metadata, runs
-from bulkup.model import Columns, Complaint, Content, Document, Invalid, State
+from bulkup.model import SKIPPED, Columns, Complaint, Content, Document, Invalid, Stage, State
 from bulkup.model import Row as ManifestRow
 
 Parse = Callable[[str, Mapping[str, object]], Columns]
@@ -68,6 +73,9 @@ class Leftover:
     document_id: str | None
     content: Content
     initiated_at: str
+
+
+_HALFWAY = [State.INITIATED.value, State.STORED.value, State.UNKNOWN.value]
 
 
 class Ledger:
@@ -142,12 +150,15 @@ class Ledger:
         if "bulkup_meta" not in tables:
             if tables or not self._exclusive:
                 raise LedgerError(f"{self.name}: is not a ledger of bulkup")
+            self._connection.exec_driver_sql("BEGIN IMMEDIATE")  # all of it, or nothing
             metadata.create_all(self._connection)
             self._connection.execute(insert(meta).values(name="schema_version", value=str(VERSION)))
             self._connection.commit()
             return
         version = self._connection.scalar(select(meta.c.value).where(meta.c.name == "schema_version"))
-        if version is None or int(version) > VERSION:
+        if version is None:
+            raise LedgerError(f"{self.name}: is not a ledger of bulkup")
+        if int(version) > VERSION:
             raise LedgerError(
                 f"{self.name}: was written by a newer bulkup (schema {version}, this one knows {VERSION}): upgrade it"
             )
@@ -169,7 +180,7 @@ class Ledger:
             max_bundle: for each provider how many files one document may have.
             complain: told of each complaint as it is found.
         """
-        with self._writing():
+        with self._writing(LedgerError):
             return admitting.stage(self._connection, items, name, max_bundle, complain)
 
     def staged_providers(self) -> list[str]:
@@ -177,16 +188,16 @@ class Ledger:
         query = select(incoming.c.provider).where(incoming.c.error.is_(None)).distinct()
         return sorted(self._connection.scalars(query))
 
-    def admit(self, manifest: str, run_id: str, now: str, *, rows: int, retry_unknown: bool, keep: bool = True) -> None:
+    def admit(self, manifest: str, run_id: str, now: str, *, rows: int, keep: bool = True) -> None:
         """Make the staged rows those of a run.
 
         Args:
             manifest: the manifest's absolute path.
             keep: False leaves the transaction open, to be rolled back by `forget`: a dry run.
         """
-        with self._writing(commit=keep):
+        with self._writing(LedgerError, commit=keep):
             admitting.start_run(self._connection, run_id, manifest, now, rows)
-            admitting.merge(self._connection, manifest, run_id, now, retry_unknown=retry_unknown)
+            admitting.merge(self._connection, manifest, run_id, now)
 
     def forget(self) -> None:
         """Undo what `admit` did with ``keep=False``."""
@@ -198,10 +209,15 @@ class Ledger:
         """The next rows that may have to be sent, those that belong together beside each other."""
         d = documents.c
         order = (d.bundled, d.share, d.row)
+        other = documents.alias()
+        undecided = exists().where(
+            other.c.share == d.share, other.c.admitted_by == run_id, other.c.bundled, other.c.state.in_(_HALFWAY)
+        )
         query = (
             select(documents)
             .where(d.admitted_by == run_id, d.provider == provider)
             .where(or_(d.state == State.PENDING.value, and_(d.state == State.COMPLETED.value, d.run_id != run_id)))
+            .where(or_(~d.bundled, ~undecided))  # a group waits until all of its files are decided
             .order_by(*order)
             .limit(limit)
         )
@@ -212,17 +228,17 @@ class Ledger:
     def leftovers(self, run_id: str, provider: str, after: Leftover | None, limit: int) -> list[Leftover]:
         """Rows that an earlier run left initiated, stored, unknown or failed for good; those of one job together."""
         d = documents.c
-        halfway = [State.INITIATED.value, State.STORED.value, State.UNKNOWN.value]
-        order = (func.coalesce(d.job_id, ""), d.target, d.id)
+        order = (func.coalesce(d.job_id, ""), d.target, func.coalesce(d.flow, ""), d.id)
         query = (
             select(documents)
             .where(d.admitted_by == run_id, d.provider == provider)
-            .where(or_(d.state.in_(halfway), and_(d.state == State.FAILED.value, ~d.retriable)))
+            .where(or_(d.state.in_(_HALFWAY), and_(d.state == State.FAILED.value, ~d.retriable)))
             .order_by(*order)
             .limit(limit)
         )
         if after is not None:
-            query = query.where(tuple_(*order) > tuple_(after.job_id or "", after.document.target, after.document.id))
+            last = (after.job_id or "", after.document.target, after.flow, after.document.id)
+            query = query.where(tuple_(*order) > tuple_(*last))
         return [self._leftover(row) for row in self._connection.execute(query)]
 
     def claimed(self, provider: str, target: str) -> frozenset[str]:
@@ -233,6 +249,18 @@ class Ledger:
             select(former_documents.c.document_id).join(documents).where(d.provider == provider, d.target == target)
         )
         return frozenset(self._connection.scalars(query)) | frozenset(filter(None, self._connection.scalars(former)))
+
+    def slowest_job(self, provider: str) -> float:
+        """The longest a vendor took lately from the last byte to its word that a document is complete, in seconds."""
+        d = documents.c
+        query = (
+            select(d.stored_at, d.finished_at)
+            .where(d.provider == provider, d.state == State.COMPLETED.value, d.stored_at.is_not(None))
+            .order_by(d.id.desc())
+            .limit(1000)
+        )
+        times = self._connection.execute(query).all()
+        return max((_moment(finished) - _moment(stored) for stored, finished in times), default=0.0)
 
     def providers(self, run_id: str) -> list[str]:
         """The providers that a run's rows name."""
@@ -257,18 +285,18 @@ class Ledger:
                 update(runs).where(runs.c.run_id == run_id).values(finished_at=now, summary=dict(summary))
             )
 
-    def states(self, run_id: str) -> dict[State, int]:
-        """How many rows of a run's manifest are in each state."""
-        query = (
-            select(documents.c.state, func.count()).where(documents.c.admitted_by == run_id).group_by(documents.c.state)
-        )
-        return {State(state): count for state, count in self._connection.execute(query)}
-
-    def invalid(self, run_id: str) -> list[tuple[str, int, str]]:
-        """Key, row number and error of the rows of a run that could not be sent at all."""
+    def states(self, run_id: str) -> dict[str, int]:
+        """How many rows of a run's manifest are in each state; completed by an earlier run counts as ``skipped``."""
         d = documents.c
-        query = select(d.key, d.row, d.error).where(d.admitted_by == run_id, d.error_code == "invalid_row")
-        return [(key, row, error) for key, row, error in self._connection.execute(query.order_by(d.row))]
+        skipped = and_(d.state == State.COMPLETED.value, d.run_id != run_id)
+        said = case((skipped, literal(SKIPPED)), else_=d.state).label("said")
+        query = select(said, func.count()).where(d.admitted_by == run_id).group_by("said")
+        return {state: count for state, count in self._connection.execute(query)}  # noqa: C416 - dict() is not typed
+
+    def invalid(self, run_id: str) -> list[dict[str, Any]]:
+        """The rows of a run that could not be sent at all."""
+        query = select(documents).where(documents.c.admitted_by == run_id, documents.c.stage == Stage.MANIFEST.value)
+        return [_plain(row) for row in self._connection.execute(query.order_by(documents.c.row)).mappings()]
 
     def rows(self, state: State | None = None, run_id: str | None = None) -> Iterator[dict[str, Any]]:
         """All rows, as they stand, in the order they were admitted."""
@@ -278,7 +306,7 @@ class Ledger:
         if run_id is not None:
             query = query.where(documents.c.run_id == run_id)
         for row in self._connection.execution_options(yield_per=1000).execute(query).mappings():
-            yield {str(name): value for name, value in row.items()}
+            yield _plain(row)
 
     def totals(self) -> dict[State, int]:
         """How many rows are in each state."""
@@ -300,19 +328,19 @@ class Ledger:
         """The last runs, newest first."""
         query = select(runs).order_by(runs.c.started_at.desc()).limit(limit)
         found = self._connection.execute(query).mappings()
-        return [{str(name): value for name, value in row.items()} for row in found]
+        return [_plain(row) for row in found]
 
     # --- helpers --------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _writing(self, *, commit: bool = True) -> Iterator[None]:
+    def _writing(self, error_type: type[BulkupError] = LedgerWriteError, *, commit: bool = True) -> Iterator[None]:
         try:
             yield
             if commit:
                 self._connection.commit()
         except DBAPIError as error:
             self._connection.rollback()
-            raise LedgerWriteError(f"{self.name}: can't write the ledger: {_words(error)}") from None
+            raise error_type(f"{self.name}: can't write the ledger: {_words(error)}") from None
         except BaseException:
             self._connection.rollback()
             raise
@@ -337,6 +365,15 @@ class Ledger:
             _content(row),
             row.initiated_at or "",
         )
+
+
+def _plain(row: RowMapping) -> dict[str, Any]:
+    """A row as an ordinary dict."""
+    return {str(name): value for name, value in row.items()}
+
+
+def _moment(stamp: str) -> float:
+    return datetime.fromisoformat(stamp).timestamp()
 
 
 def _content(row: Row[Any]) -> Content:

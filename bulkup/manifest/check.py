@@ -62,6 +62,8 @@ class _Check:
         self._bad: set[str] = set()
         self._common: dict[str, str] = {}
         self._cells: dict[str, object] = {}
+        self._share = ""
+        self._bundled = False
 
     def result(self) -> Row | Invalid:
         """Go through the record."""
@@ -80,6 +82,8 @@ class _Check:
             provider=given["provider"] or self._schema.provider or "",
             filename=given["filename"],
             cells=self._cells,
+            share=self._share,
+            bundled=self._bundled,
         )
 
     def _complain(self, text: str, column: str | None = None, value: object = None) -> None:
@@ -118,7 +122,10 @@ class _Check:
         provider = self._provider()
         path, filename, default = self._file()
         columns = self._columns(provider)
-        if provider is None or columns is None or self._complaints:
+        if provider is None or columns is None:
+            return None
+        self._share, self._bundled = canonical([provider, *columns.share]), columns.bundled
+        if self._complaints:
             return None
         own_name = None if filename == default else filename
         return Row(
@@ -129,8 +136,8 @@ class _Check:
             path=path,
             filename=filename,
             cells=self._cells,
-            share=canonical([provider, *columns.share]),
-            bundled=columns.bundled,
+            share=self._share,
+            bundled=self._bundled,
             line=self._record.line,
         )
 

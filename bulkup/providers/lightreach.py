@@ -153,9 +153,11 @@ class LightReach:
         return remote.receipts(found, [d.document.filename for d in documents], [d.content for d in documents])
 
     async def find(self, api: Caller, traces: Sequence[Trace], claimed: frozenset[str]) -> Sequence[Receipt | None]:
-        """See `Finder.find`: by reference, type, names and hashes in the account's list."""
-        columns = _columns([trace.outgoing for trace in traces])
-        return remote.find(await self.list_documents(api, columns.account_id), traces, claimed)
+        """See `Finder.find`: by reference, type, names and hashes in the account's lists, archived ones too."""
+        account = _columns([trace.outgoing for trace in traces]).account_id
+        listed = await self.list_documents(api, account)
+        listed += await self.list_documents(api, account, archived=True)
+        return remote.find(listed, traces, claimed)
 
     def fallback(self) -> Adapter:
         """v1 (guide, table of statuses: 503)."""

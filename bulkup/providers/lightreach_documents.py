@@ -72,21 +72,26 @@ def _text(value: object) -> str | None:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+Slot = tuple[RemoteDocument, RemoteFile | None]
+
+
 def receipts(found: Sequence[RemoteDocument], names: Sequence[str], contents: Sequence[Content]) -> list[Receipt]:
     """Which document each file of a finished job became, in the order sent.
 
-    The guide promises an order only for the init's answer, and names can repeat: a file is looked for by name and MD5
-    first, then by name and size, then by name, then by what is left over.
+    The guide promises an order only for the init's answer, and names can repeat or come back changed. So a file is
+    looked for by MD5 and name, by MD5, and by a name that nothing speaks against. Only if the job names as many files
+    as were sent does the name alone, and then the order, decide what is left over: without a counterpart it is unknown
+    what became of a file.
     """
-    slots = [(document, file) for document in found for file in document.files]
-    bare = [(document, None) for document in found if not document.files]
-    free: list[tuple[RemoteDocument, RemoteFile | None]] = [*slots, *bare]
-    chosen: dict[int, tuple[RemoteDocument, RemoteFile | None]] = {}
-    for closeness in (_same, _fits, _same_name, _any):
+    free: list[Slot] = [(document, file) for document in found for file in document.files]
+    free += [(document, None) for document in found if not document.files]
+    measures = (_same, _same_bytes, _fits, _same_name, _any) if len(free) == len(names) else (_same, _same_bytes, _fits)
+    chosen: dict[int, Slot] = {}
+    for matches in measures:
         for index, (name, content) in enumerate(zip(names, contents, strict=True)):
             if index in chosen:
                 continue
-            match = next((slot for slot in free if closeness(slot[1], name, content)), None)
+            match = next((slot for slot in free if matches(slot[1], name, content)), None)
             if match is not None:
                 chosen[index] = match
                 free.remove(match)
@@ -94,14 +99,18 @@ def receipts(found: Sequence[RemoteDocument], names: Sequence[str], contents: Se
 
 
 def _same(file: RemoteFile | None, name: str, content: Content) -> bool:
-    return file is not None and file.name == name and _md5(file.md5) is not None and _md5(file.md5) == content.md5
+    return file is not None and file.name == name and _same_bytes(file, name, content)
+
+
+def _same_bytes(file: RemoteFile | None, name: str, content: Content) -> bool:  # noqa: ARG001 - one of five measures
+    return file is not None and _md5(file.md5) is not None and _md5(file.md5) == content.md5
 
 
 def _fits(file: RemoteFile | None, name: str, content: Content) -> bool:
     return file is not None and file.name == name and disproof(file, content) is None
 
 
-def _same_name(file: RemoteFile | None, name: str, content: Content) -> bool:  # noqa: ARG001 - one of four measures
+def _same_name(file: RemoteFile | None, name: str, content: Content) -> bool:  # noqa: ARG001
     return file is not None and file.name == name
 
 
@@ -124,6 +133,8 @@ def disproof(file: RemoteFile, content: Content) -> Failure | None:
     md5 = _md5(file.md5)
     if md5 is not None and content.md5 is not None and md5 != content.md5:
         return Failure("hash_mismatch", f"the vendor reports MD5 {md5}, sent was {content.md5}", answered=True)
+    if md5 is not None and content.md5 is not None:
+        return None
     if file.size_kb is not None and file.size_kb not in {content.size // _KB, (content.size + _KB // 2) // _KB}:
         text = f"the vendor reports {file.size_kb} KB, sent were {content.size} bytes"
         return Failure("size_mismatch", text, answered=True)
@@ -175,12 +186,16 @@ def _is(document: RemoteDocument, unit: Sequence[Trace]) -> bool:
     names = Counter(file.name for file in document.files)
     if names != Counter(trace.outgoing.document.filename for trace in unit):
         return False
-    for trace in unit:
-        if not any(_fits(file, trace.outgoing.document.filename, trace.outgoing.content) for file in document.files):
-            return False
-    # and the other way round, since names can repeat
     sent = [(trace.outgoing.document.filename, trace.outgoing.content) for trace in unit]
-    return all(any(_fits(file, name, content) for name, content in sent) for file in document.files)
+    # both ways round, since names can repeat
+    return all(any(_proves(file, name, content) for file in document.files) for name, content in sent) and all(
+        any(_proves(file, name, content) for name, content in sent) for file in document.files
+    )
+
+
+def _proves(file: RemoteFile, name: str, content: Content) -> bool:
+    """As `_fits`, but a hash that can't be compared is no proof."""
+    return _fits(file, name, content) and (content.md5 is not None or _md5(file.md5) is None)
 
 
 def _recent(created_at: str | None, initiated_at: str) -> bool:

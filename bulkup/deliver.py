@@ -1,0 +1,144 @@
+"""Bringing the bytes of a batch to where its ticket says: the transfers of one init, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
+
+from bulkup.api import Api
+from bulkup.content import Source
+from bulkup.decide import ambiguous, init_again
+from bulkup.errors import StepError
+from bulkup.events import Transferred
+from bulkup.ledger import Stored
+from bulkup.model import Columns, Document, Failure, Reply, Ticket, Upload
+from bulkup.pace import Pacer
+from bulkup.retry import retrying
+from bulkup.tools import Tools
+from bulkup.transfer import Part, transfer
+
+T = TypeVar("T")
+FanOut = Callable[[Sequence[Callable[[], Awaitable[T]]]], Awaitable[list[T]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """A transfer that did not succeed.
+
+    Attributes:
+        uncertain: one of its attempts may have landed all the same: its answer was lost, or was a 5xx.
+    """
+
+    failure: Failure
+    uncertain: bool
+
+
+@dataclass(slots=True)
+class Delivery:
+    """What became of the transfers of one init.
+
+    Attributes:
+        replies: the store's answers, by the document's position in the batch.
+        failures: by the document's id.
+        single_use: ids of documents whose transfer can't be repeated.
+        uncertain: some failed transfer may have landed all the same.
+    """
+
+    replies: dict[int, Reply] = field(default_factory=dict)
+    failures: dict[int, Failure] = field(default_factory=dict)
+    single_use: set[int] = field(default_factory=set)
+    uncertain: bool = False
+
+
+class Courier:
+    """Carries out the uploads of tickets.
+
+    Args:
+        tools: the run's.
+        fan_out: runs transfers side by side, within the lane's limit.
+    """
+
+    def __init__(self, tools: Tools, fan_out: FanOut[Reply | Undelivered]) -> None:
+        self._tools = tools
+        self._fan_out = fan_out
+        self._pacer = Pacer(tools.clock, tools.terms.backoff.patience)
+
+    async def deliver(
+        self,
+        api: Api,
+        ticket: Ticket,
+        documents: Sequence[Document[Columns]],
+        sources: Mapping[int, Source],
+        asked: float,
+    ) -> Delivery:
+        """Send all bytes of a batch.
+
+        Args:
+            documents: in the ticket's order.
+            sources: what was looked at, by the document's id.
+            asked: when the init was sent, by the monotonic clock; the URLs' lives run from there.
+        """
+        results = await self._fan_out(
+            [partial(self._send, api, upload, documents, sources, asked) for upload in ticket.uploads]
+        )
+        delivery = Delivery()
+        for upload, result in zip(ticket.uploads, results, strict=True):
+            for slot in upload.slots:
+                if isinstance(result, Reply):
+                    delivery.replies[slot] = result
+                    continue
+                delivery.failures[documents[slot].id] = result.failure
+                delivery.uncertain |= result.uncertain
+                if upload.single_use:
+                    delivery.single_use.add(documents[slot].id)
+        return delivery
+
+    async def _send(
+        self,
+        api: Api,
+        upload: Upload,
+        documents: Sequence[Document[Columns]],
+        sources: Mapping[int, Source],
+        asked: float,
+    ) -> Reply | Undelivered:
+        lives = [life for life in (api.adapter.traits.url_ttl, upload.lifetime) if life is not None]
+        ends = asked + min(lives) if lives else float("inf")
+        carried = [documents[slot] for slot in upload.slots]
+        parts = [Part(document.filename, sources[document.id]) for document in carried]
+        uncertain = False
+
+        async def once() -> Reply:
+            nonlocal uncertain
+            await self._pacer.turn()
+            used = api.adapter
+            try:
+                return await transfer(
+                    upload,
+                    parts,
+                    credentials=await api.headers(upload.method, upload.url.value) if upload.auth else (),
+                    secrets=used.secrets,
+                    expired=lambda: self._tools.clock.monotonic() >= ends,
+                    transport=self._tools.transport,
+                    limits=self._tools.terms.limits,
+                    executor=self._tools.files,
+                )
+            except StepError as error:
+                self._pacer.hold(error.failure.retry_after)
+                uncertain |= ambiguous(error.failure)
+                if upload.auth and await api.renewed(used, error.failure):
+                    return await once()  # a 401 proves that nothing happened
+                raise
+
+        def allowed(failure: Failure) -> bool:
+            return init_again(failure, replace(api.adapter.traits, repeatable_init=not upload.single_use))
+
+        try:
+            reply = await retrying(once, self._tools.terms.backoff, self._tools.clock, allowed)
+        except StepError as error:
+            return Undelivered(error.failure, uncertain)
+        at = self._tools.clock.stamp()
+        self._tools.journal.record(*(Stored(document.id, at, sources[document.id].content) for document in carried))
+        self._tools.emit(Transferred(sum(part.source.content.size for part in parts)))
+        return reply

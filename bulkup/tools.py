@@ -1,0 +1,35 @@
+"""What all lanes of a run share."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from bulkup.clock import Clock
+from bulkup.events import Subscriber
+from bulkup.http import Transport
+from bulkup.journal import Journal
+from bulkup.terms import Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all lanes of a run share.
+
+    Attributes:
+        run_id: the run's.
+        transport: carries requests.
+        journal: writes the ledger.
+        files: threads that read documents.
+        terms: what the user set.
+        clock: time and chance.
+        emit: is told of every event.
+    """
+
+    run_id: str
+    transport: Transport
+    journal: Journal
+    files: Executor
+    terms: Terms
+    clock: Clock
+    emit: Subscriber
