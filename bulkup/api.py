@@ -43,6 +43,7 @@ class Api:
         tracker: follows jobs.
         follower: follows them instead; None: the tracker.
         pacer: shared by everything that talks to this vendor.
+        asking: bounds the calls at a time that only ask; inits have their workers as bound.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Api:
         clock: Clock,
         tracker: Tracker,
         pacer: Pacer,
+        asking: anyio.Semaphore,
         follower: Follower | None = None,
     ) -> None:
         self.adapter = adapter
@@ -65,8 +67,11 @@ class Api:
         self._tracker = tracker
         self._follower: Follower = follower or tracker
         self._pacer = pacer
+        self._asking = asking
         self._renewing = anyio.Lock()
         self._lifetime = 0.0
+        self._logins = 0
+        self._refused: Failure | None = None
 
     def with_adapter(self, adapter: Adapter) -> Api:
         """The same API through another adapter."""
@@ -85,6 +90,7 @@ class Api:
             clock=self._clock,
             tracker=self._tracker,
             pacer=self._pacer,
+            asking=self._asking,
             follower=follower,
         )
 
@@ -102,8 +108,12 @@ class Api:
                 raise StepError(failure)
             return Answer(response.status, response.headers, response.body)
 
+        async def ask() -> Answer:
+            async with self._asking:
+                return await once()
+
         if method in _IDEMPOTENT:
-            return await retrying(once, self._backoff, self._clock)
+            return await retrying(ask, self._backoff, self._clock)
         return await once()
 
     async def follow(self, job: Job) -> Json:
@@ -128,8 +138,7 @@ class Api:
         """See `Caller.fetch`."""
         if auth and url.origin != SignedUrl(self.adapter.base_url).origin:
             raise StepError(Failure("bad_url", "a URL that wants credentials is not on the vendor's host", sent=False))
-        path = urlsplit(url.value).path
-        headers = tuple(self.adapter.authorize("GET", path, b"").items()) if auth else ()
+        headers = tuple(self.adapter.authorize("GET", urlsplit(url.value).path, b"").items()) if auth else ()
 
         async def once() -> bytes:
             response = await self._transport.send(Request("GET", url.value, headers), self._limits)
@@ -192,27 +201,42 @@ class Api:
             await self._renew(adapter)
 
     async def _renew(self, used: Adapter) -> bool:
-        """Replace the adapter by one with a new token, once, however many calls found the old one stale."""
+        """Replace the adapter by one with a new token, once, however many calls found the old one stale.
+
+        A login that fails has failed for all that waited for it, too.
+        """
+        logins = self._logins
         async with self._renewing:
             adapter = self.adapter
             if adapter is not used:
                 return True
             if not isinstance(adapter, Renewable) or not adapter.renewable:
                 return False
-            log.info("%s: logging in", adapter.name)
-            method, path, json = adapter.login()
-            body = orjson.dumps(json)
-
-            async def once() -> Answer:
-                response = await self._send(method, path, body, None)
-                failure = self._judge(response)
-                if failure is not None:
-                    raise StepError(replace(failure, text=f"login: {failure.text}"))
-                return Answer(response.status, response.headers, response.body)
-
-            answer = await retrying(once, self._backoff, self._clock)
-            now = self._clock.wall()
-            renewed = adapter.logged_in(answer.object(), now)
-            self._lifetime = max(0.0, renewed.expires_at - now) if isinstance(renewed, Renewable) else 0.0
-            self.adapter = renewed
+            if self._logins != logins and self._refused is not None:
+                raise StepError(self._refused)
+            self._logins += 1
+            try:
+                self._refused = None
+                self.adapter = await self._login(adapter)
+            except StepError as error:
+                self._refused = error.failure
+                raise
             return True
+
+    async def _login(self, adapter: Renewable) -> Adapter:
+        log.info("%s: logging in", self.adapter.name)
+        method, path, json = adapter.login()
+        body = orjson.dumps(json)
+
+        async def once() -> Answer:
+            response = await self._send(method, path, body, None)
+            failure = self._judge(response)
+            if failure is not None:
+                raise StepError(replace(failure, text=f"login: {failure.text}"))
+            return Answer(response.status, response.headers, response.body)
+
+        answer = await retrying(once, self._backoff, self._clock)
+        now = self._clock.wall()
+        renewed = adapter.logged_in(answer.object(), now)
+        self._lifetime = max(0.0, renewed.expires_at - now) if isinstance(renewed, Renewable) else 0.0
+        return renewed

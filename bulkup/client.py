@@ -6,6 +6,8 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import anyio
+
 from bulkup import config
 from bulkup.api import Api
 from bulkup.clock import Clock
@@ -87,6 +89,7 @@ async def connect(
             backoff=terms.backoff,
             clock=clock,
             tracker=Tracker(terms.following, terms.limits, clock),
+            asking=anyio.Semaphore(terms.concurrency),
             pacer=Pacer(clock, terms.backoff.patience),
         )
         yield Client(api, adapter)

@@ -25,7 +25,7 @@ from bulkup.terms import Terms
 class Settings(BaseSettings):
     """What the command line and ``BULKUP_...`` set; seconds where not said otherwise. See `bulkup.terms.Terms`."""
 
-    model_config = SettingsConfigDict(env_prefix="BULKUP_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="BULKUP_", extra="forbid", frozen=True)
 
     ledger: Path = Path("bulkup.db")
     concurrency: int = Field(16, ge=1, le=1000)

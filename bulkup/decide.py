@@ -52,14 +52,19 @@ def after_init(failure: Failure, traits: Traits, *, several: bool) -> Next:
     return Next.UNKNOWN if ambiguous(failure) and not traits.repeatable_init else Next.FAIL
 
 
-def after_transfer(failure: Failure, traits: Traits, *, single_use: bool, rounds: int, reread: bool) -> Next:
+def after_transfer(
+    failure: Failure, traits: Traits, *, single_use: bool, rounds: int, reread: bool, recorded: bool = True
+) -> Next:
     """What follows a transfer that was not repeated.
 
     Args:
         single_use: its URL or effect can't be repeated.
         rounds: inits made so far, this one included.
         reread: the file changed once before.
+        recorded: the vendor answered an init, and so has a record or a job of it.
     """
+    if failure.code == "file_changed" and not reread and not recorded:
+        return Next.AFRESH  # its body was never completed, so nothing of it is left
     if single_use or not traits.repeatable_init:
         return Next.UNKNOWN if ambiguous(failure) else Next.FAIL
     if failure.again is not Again.FRESH or rounds >= MAX_ROUNDS or (failure.code == "file_changed" and reread):

@@ -107,7 +107,8 @@ class Run:
             LedgerWriteError: the ledger can't be written any more; what was sent is reconciled by the next run.
         """
         began = self._clock.monotonic()
-        self._emit(RunStarted(self._run_id, self._rows, self._ledger.name))
+        hosts = {name: adapter.base_url for name, adapter in self._adapters.items()}
+        self._emit(RunStarted(self._run_id, self._rows, self._ledger.name, hosts))
         with _threads(1, "ledger") as ledger_thread, _threads(_FILE_THREADS, "files") as files:
             journal = Journal(self._ledger, ledger_thread)
             ledger = LedgerReader(self._ledger, ledger_thread)
@@ -137,6 +138,7 @@ class Run:
             backoff=terms.backoff,
             clock=self._clock,
             tracker=Tracker(terms.following, terms.limits, self._clock),
+            asking=anyio.Semaphore(terms.concurrency),
             pacer=Pacer(self._clock, terms.backoff.patience),
         )
         async with task_group() as finishers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 from bulkup.model import SKIPPED, Stage, State
@@ -10,11 +10,16 @@ from bulkup.model import SKIPPED, Stage, State
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """The manifest is admitted; sending begins."""
+    """The manifest is admitted; sending begins.
+
+    Attributes:
+        hosts: where to: for each provider its base URL.
+    """
 
     run_id: str
     rows: int
     ledger: str
+    hosts: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

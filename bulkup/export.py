@@ -9,6 +9,8 @@ from typing import BinaryIO, TextIO
 
 import orjson
 
+from bulkup.ledger.admission import INVALID_ROW
+
 FIELDS = (
     "key",
     "row",
@@ -44,7 +46,7 @@ def write_jsonl(rows: Iterable[Mapping[str, object]], out: BinaryIO) -> int:
     """One JSON object a line, the row's own columns as the object ``columns``; returns the number of rows."""
     count = 0
     for row in rows:
-        record = {name: row[name] for name in FIELDS} | {"columns": row["cells"]}
+        record = {name: row[name] for name in FIELDS} | {"key": _key(row), "columns": row["cells"]}
         out.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
         count += 1
     return count
@@ -64,14 +66,20 @@ def write_csv(rows: Iterable[Mapping[str, object]], columns: list[str], out: Tex
     Args:
         columns: the rows' own columns, from `own_columns`.
     """
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out, lineterminator="\r\n")  # with which a lone CR in a cell is quoted too
     writer.writerow([*FIELDS, *columns])
     count = 0
     for row in rows:
         cells = _cells(row)
-        writer.writerow([*(_cell(row[name]) for name in FIELDS), *(_cell(cells.get(name)) for name in columns)])
+        fields = [_key(row), *(row[name] for name in FIELDS[1:])]
+        writer.writerow([*map(_cell, fields), *(_cell(cells.get(name)) for name in columns)])
         count += 1
     return count
+
+
+def _key(row: Mapping[str, object]) -> object:
+    """A row's key; a bad row has none of its own, and gets one when it is mended."""
+    return None if row["error_code"] == INVALID_ROW else row["key"]
 
 
 def _cells(row: Mapping[str, object]) -> Mapping[str, object]:

@@ -21,7 +21,7 @@ from bulkup.deliver import Courier, Delivery, FanOut, Undelivered
 from bulkup.errors import StepError
 from bulkup.events import Notice
 from bulkup.ledger import Answered, Initiated, Measured, Reset
-from bulkup.model import Failure, Receipt, Reply, Stage, Ticket
+from bulkup.model import Again, Failure, Receipt, Reply, Stage, Ticket
 from bulkup.outcome import Outcomes
 from bulkup.plan import Batch
 from bulkup.providers.base import Fallback, Outgoing
@@ -240,7 +240,12 @@ class Lane:
         lost: dict[int, Failure] = {}
         for id_, failure in delivery.failures.items():
             follows = after_transfer(
-                failure, traits, single_use=id_ in delivery.single_use, rounds=rounds, reread=id_ in batch.reread
+                failure,
+                traits,
+                single_use=id_ in delivery.single_use,
+                rounds=rounds,
+                reread=id_ in batch.reread,
+                recorded=ticket.job_id is not None or any(ticket.remote_ids),
             )
             if follows is Next.UNKNOWN:
                 lost[id_] = failure
@@ -267,7 +272,7 @@ class Lane:
             answer = await self.ask(flying, self._tools.terms.job_timeout)
             if not isinstance(answer, Failure):
                 await self.outcomes.conclude(flying.outgoing, answer)
-            elif answer.code in {JOB_TIMEOUT, "not_found"}:
+            elif answer.code == JOB_TIMEOUT or (answer.again is Again.NEVER and answer.code != "unauthorized"):
                 unknown = Receipt(failure=answer, known=False)
                 await self.outcomes.conclude(flying.outgoing, [unknown] * len(flying.outgoing))
             else:

@@ -312,7 +312,7 @@ class Invalid:
     """A row of a manifest that can't be sent, with all that is wrong with it.
 
     Attributes:
-        path, provider, filename: as given, where they could be read; empty otherwise.
+        path, provider, filename: as far as they could be read, the path absolute; empty otherwise.
         cells: as in `Row`.
         share, bundled: as in `Row`, where the provider's columns are good.
     """

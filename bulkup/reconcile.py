@@ -19,7 +19,7 @@ from bulkup.api import Api
 from bulkup.errors import StepError
 from bulkup.lane import JOB_TIMEOUT, InFlight, Lane
 from bulkup.ledger import Leftover, Reset
-from bulkup.model import Failure, Receipt, State, Ticket
+from bulkup.model import Again, Failure, Receipt, State, Ticket
 from bulkup.providers.base import Fallback, Finder, Outgoing, Trace
 from bulkup.tasks import in_thread
 from bulkup.tools import Tools
@@ -52,7 +52,6 @@ class Reconciler:
         self._tools = tools
         self._claimed = claimed
         self._settle = settle
-        self._asking = anyio.Semaphore(max(1, tools.terms.concurrency))
         self._listing: dict[str, anyio.Lock] = defaultdict(anyio.Lock)
 
     async def settle(self, group: Sequence[Leftover]) -> None:
@@ -70,7 +69,10 @@ class Reconciler:
             else:
                 await self._by_listing(api, group)
         except StepError as error:
-            self._lane.postpone(len(group), error.failure)
+            if error.failure.answered and error.failure.again is Again.NEVER and error.failure.code != "unauthorized":
+                await self._undecided(group, error.failure)
+            else:
+                self._lane.postpone(len(group), error.failure)
 
     def _api(self, flow: str) -> Api:
         adapter = self._lane.api.adapter
@@ -111,7 +113,7 @@ class Reconciler:
         if any(leftover.state is State.INITIATED for leftover in group):
             await self._tools.clock.sleep(self._settle)  # it may be on its way into the list still
         first = group[0].document
-        async with self._asking, self._listing[first.target]:
+        async with self._listing[first.target]:
             traces = [Trace(await self._measured(left), left.initiated_at) for left in group]
             found = await adapter.find(api, traces, await self._claimed(first.provider, first.target))
             there = [(trace.outgoing, receipt) for trace, receipt in zip(traces, found, strict=True) if receipt]

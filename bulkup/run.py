@@ -99,31 +99,35 @@ def admit(
         UsageError: bad rows, missing credentials, a ledger that can't be used or written.
     """
     clock = clock or Clock()
+    name = order.manifest if order.manifest == "-" else os.path.abspath(order.manifest)  # noqa: PTH100 - no resolving
+    if not name.isascii() and name != name.encode("utf-8", "replace").decode("utf-8"):
+        raise ManifestError(f"{name!a}: the manifest's path is not UTF-8: rename the file or its folder")
     rows = manifest.read(order.manifest, COLUMNS, provider=order.provider, ignore_extra=order.ignore_extra, stdin=stdin)
     staged = ledger.stage(_counted(rows, order.manifest, reading), order.manifest, MAX_BUNDLE, complain)
     if staged.fatal or (staged.invalid and not order.skip_invalid):
         raise ManifestError(_refusal(order.manifest, staged.rows, staged.invalid, fatal=staged.fatal))
     adapters = config.adapters(ledger.staged_providers(), environment, order.base_url) if keep else {}
     run_id = f"{datetime.fromtimestamp(clock.wall(), UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-    name = order.manifest if order.manifest == "-" else os.path.abspath(order.manifest)  # noqa: PTH100 - no resolving
     ledger.admit(name, run_id, clock.stamp(), rows=staged.rows, keep=keep)
     return Admitted(run_id, staged.rows, adapters, order.retry_unknown)
 
 
-def _local(row: Row, name: str) -> Row | Invalid:
-    """The row, unless its bytes are somewhere else; a URL may be signed, so only its scheme is shown."""
-    if not content.is_url(row.path):
-        return row
-    text = f"is a {row.path.partition(':')[0]} URL, and only files on this machine can be sent so far"
-    complaint = Complaint(name, text, row.number, row.line, "path")
-    return Invalid(row.number, (complaint,), "", row.provider, row.filename, row.cells, row.share, row.bundled)
+def _local(item: Row | Invalid | Complaint, name: str) -> Row | Invalid | Complaint:
+    """The row, unless its bytes are somewhere else; a URL may be signed, so only its scheme is kept."""
+    if isinstance(item, Complaint) or not content.is_url(item.path):
+        return item
+    if isinstance(item, Invalid):
+        return replace(item, path="")
+    text = f"is a {item.path.partition(':')[0]} URL, and only files on this machine can be sent so far"
+    complaint = Complaint(name, text, item.number, item.line, "path")
+    return Invalid(item.number, (complaint,), "", item.provider, item.filename, item.cells, item.share, item.bundled)
 
 
 def _counted(
     items: Iterable[Row | Invalid | Complaint], name: str, reading: Callable[[int], None]
 ) -> Iterator[Row | Invalid | Complaint]:
     for count, item in enumerate(items, 1):
-        yield _local(item, name) if isinstance(item, Row) else item
+        yield _local(item, name)
         if count % _TELL_EVERY == 0:
             reading(count)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
-from typing import BinaryIO, Protocol, Self
+from typing import BinaryIO, Protocol, Self, TextIO
 
 import orjson
 from rich.console import Console
@@ -43,6 +44,12 @@ def summary_lines(summary: Summary) -> list[str]:
     ]
 
 
+def start_line(event: RunStarted) -> str:
+    """What is about to be sent where."""
+    hosts = ", ".join(f"{name} at {url}" for name, url in event.hosts.items()) or "nowhere"
+    return f"run {event.run_id}: {event.rows} rows, sending to {hosts}"
+
+
 def failure_line(event: DocumentEnded) -> str:
     """Why a row did not complete, on one line: row, file, stage, code and the vendor's words."""
     where = f" at {event.stage}" if event.stage else ""
@@ -75,8 +82,11 @@ class JsonLines:
             facts = {"event": "summary"} | event.facts()
         else:
             return
-        self._out.write(orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE))
-        self._out.flush()
+        try:
+            self._out.write(orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE))
+            self._out.flush()
+        except BrokenPipeError:  # whoever read us has gone; the run goes on, and its exit code still counts
+            _abandon(self._out)
 
 
 class Progressing(Protocol):
@@ -122,6 +132,7 @@ class Lines:
             case RunStarted():
                 self._rows = event.rows
                 self._began = self._last = time.monotonic()
+                _print(start_line(event))
             case Transferred():
                 self._bytes += event.bytes
             case DocumentEnded():
@@ -153,7 +164,17 @@ class Lines:
 
 
 def _print(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - this module is where text is shown
+    try:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - this module is where text is shown
+    except BrokenPipeError:
+        _abandon(sys.stderr)
+
+
+def _abandon(stream: TextIO | BinaryIO) -> None:
+    """From now on, what is written to a stream that nobody reads goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 class _Speed(ProgressColumn):
@@ -198,6 +219,7 @@ class Bar:
         """Take note of one event."""
         match event:
             case RunStarted():
+                self._progress.console.print(escape(start_line(event)), soft_wrap=True)
                 self._start("sending", event.rows)
             case Transferred():
                 self._moved += event.bytes

@@ -47,7 +47,8 @@ def test_a_run_prints_the_count_that_adds_up(archive: Archive, server: Server) -
     assert done.returncode == 0
     assert "3 rows = 3 completed + 0 failed + 0 skipped + 0 unknown + 0 pending" in done.stdout
     assert str(archive.ledger) in done.stdout
-    assert done.stderr == ""
+    (said,) = done.stderr.splitlines()
+    assert said.endswith(f"3 rows, sending to lightreach at {server.environment['BULKUP_LIGHTREACH_BASE_URL']}")
     again = bulkup("run", archive.manifest(), environment=server.environment, cwd=archive.folder)
     assert "0 completed + 0 failed + 3 skipped" in again.stdout
     assert accounts(server, "count") == ["0.pdf", "1.pdf", "2.pdf"]

@@ -36,6 +36,8 @@ def export(
     Example: bulkup export --state failed --format csv -o failed.csv
     """
     settings = config.settings(ledger=ledger)
+    if output is not None and output.exists() and settings.ledger.exists() and output.samefile(settings.ledger):
+        raise UsageError(f"{output}: is the ledger itself")
     with open_ledger(settings.ledger, exclusive=False) as opened, _writing(output) as out:
         if format is Format.JSONL:
             write_jsonl(opened.rows(state, run), out)
@@ -59,6 +61,9 @@ def _writing(output: Path | None) -> Iterator[BinaryIO]:
         raise UsageError(f"{output}: can't write: {error.strerror}") from None
     with os.fdopen(file, "wb") as out:
         yield out
+
+
+_COUNTED = ("completed", "failed", "skipped", "unknown", "pending")
 
 
 def status(
@@ -95,5 +100,5 @@ def status(
     for run in runs:
         facts = run["summary"] or {}
         ended = f"ended {run['finished_at']}" if run["finished_at"] else "did not end"
-        counts = ", ".join(f"{facts[name]} {name}" for name in ("completed", "failed", "skipped") if facts.get(name))
+        counts = ", ".join(f"{facts[name]} {name}" for name in _COUNTED if facts.get(name))
         typer.echo(f"  run {run['run_id']}: {run['manifest']}, {run['rows']} rows, {ended}{counts and ': ' + counts}")

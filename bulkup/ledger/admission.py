@@ -34,6 +34,9 @@ from bulkup.model import Complaint, Invalid, Row, Stage, State
 CONTENT_CHANGED = "content_changed"
 """The error code of a completed row whose file is another now, under ``--on-change fail``."""
 
+INVALID_ROW = "invalid_row"
+"""The error code of a row that could not be sent at all."""
+
 _BAD = "\0"
 _BATCH = 1000
 
@@ -142,7 +145,7 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
         literal(run_id),
         state,
         case((is_bad, literal(Stage.MANIFEST.value))),
-        case((is_bad, literal("invalid_row"))),
+        case((is_bad, literal(INVALID_ROW))),
         incoming.c.error,
         case((is_bad, literal(now))),
         literal(True),  # noqa: FBT003 - a column's value
@@ -239,6 +242,8 @@ def _duplicate(row: Row, first: int, name: str) -> Complaint:
         if derived
         else f"has the same key as row {first}"
     )
+    if derived:
+        return Complaint(name, text, row.number, row.line, "path", row.path)
     return Complaint(name, text, row.number, row.line, "key", row.key)
 
 

@@ -135,6 +135,7 @@ class Ledger:
             return
         try:
             real = path.resolve()
+            str(real).encode()
             if not real.parent.is_dir():  # the lock would make it
                 raise LedgerError(f"{path}: can't open the ledger: there is no folder {str(real.parent)!r}")
             # opened and closed in different threads, hence not thread-local
@@ -144,6 +145,8 @@ class Ledger:
             raise LedgerError(f"{path}: another run is using this ledger; wait for it, or name another") from None
         except OSError as error:
             raise LedgerError(f"{path}: can't open the ledger: {error.strerror}") from None
+        except UnicodeError:
+            raise LedgerError(f"{str(path)!a}: the ledger's path is not UTF-8") from None
 
     def _check_version(self) -> None:
         tables = inspect(self._connection).get_table_names()

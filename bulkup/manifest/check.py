@@ -78,7 +78,7 @@ class _Check:
         return Invalid(
             record.number,
             tuple(self._complaints),
-            path=given["path"],
+            path=located(given["path"], self._schema.folder)[0] if given["path"] else "",
             provider=given["provider"] or self._schema.provider or "",
             filename=given["filename"],
             cells=self._cells,
