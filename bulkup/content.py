@@ -206,7 +206,7 @@ def digest(path: str, name: str, stopped: Callable[[], bool]) -> str | None:
                 if stopped():
                     return None
                 hash_.update(chunk)
-    except OSError:
+    except (OSError, ValueError):
         return None
     return hash_.hexdigest()
 

@@ -243,7 +243,7 @@ def _duplicate(row: Row, first: int, name: str) -> Complaint:
         else f"has the same key as row {first}"
     )
     if derived:
-        return Complaint(name, text, row.number, row.line, "path", row.path)
+        return Complaint(name, text, row.number, row.line, "path", row.filename)
     return Complaint(name, text, row.number, row.line, "key", row.key)
 
 
