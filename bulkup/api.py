@@ -15,7 +15,7 @@ from bulkup.answers import judge_api, judge_store
 from bulkup.clock import Clock
 from bulkup.errors import StepError
 from bulkup.http import Limits, Request, Response, Stream, Transport, body_of
-from bulkup.model import Failure
+from bulkup.model import Again, Failure
 from bulkup.pace import Pacer
 from bulkup.providers.base import Adapter, Answer, Job, Json, Renewable
 from bulkup.retry import retrying
@@ -203,7 +203,7 @@ class Api:
     async def _renew(self, used: Adapter) -> bool:
         """Replace the adapter by one with a new token, once, however many calls found the old one stale.
 
-        A login that fails has failed for all that waited for it, too.
+        A login that fails has failed for all that waited for it, too; one that was refused, for good.
         """
         logins = self._logins
         async with self._renewing:
@@ -212,7 +212,7 @@ class Api:
                 return True
             if not isinstance(adapter, Renewable) or not adapter.renewable:
                 return False
-            if self._logins != logins and self._refused is not None:
+            if self._refused is not None and (self._logins != logins or self._refused.code == "unauthorized"):
                 raise StepError(self._refused)
             self._logins += 1
             try:
@@ -232,7 +232,8 @@ class Api:
             response = await self._send(method, path, body, None)
             failure = self._judge(response)
             if failure is not None:
-                raise StepError(replace(failure, text=f"login: {failure.text}"))
+                code = failure.code if failure.again is Again.SAME else "unauthorized"
+                raise StepError(replace(failure, code=code, text=f"login: {failure.text}"))
             return Answer(response.status, response.headers, response.body)
 
         answer = await retrying(once, self._backoff, self._clock)

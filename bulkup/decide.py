@@ -79,6 +79,11 @@ def ambiguous(failure: Failure) -> bool:
     return (not failure.answered and failure.again is Again.SAME) or (failure.status or 0) >= _SERVER_ERROR
 
 
+def final(failure: Failure) -> bool:
+    """Whether asking later would not help: the vendor answered, and will say the same again with good credentials."""
+    return failure.answered and failure.again is Again.NEVER and failure.code != "unauthorized"
+
+
 def stops_lane(failure: Failure, patience: float) -> bool:
     """Whether every other row of this vendor would fail alike: wrong credentials, nobody there, or told to stay away.
 

@@ -16,12 +16,12 @@ import anyio
 from bulkup import plan
 from bulkup.api import Api
 from bulkup.content import Source, inspect
-from bulkup.decide import Next, after_init, after_transfer, init_again, stops_lane, wants_fallback
+from bulkup.decide import Next, after_init, after_transfer, final, init_again, stops_lane, wants_fallback
 from bulkup.deliver import Courier, Delivery, FanOut, Undelivered
 from bulkup.errors import StepError
 from bulkup.events import Notice
 from bulkup.ledger import Answered, Initiated, Measured, Reset
-from bulkup.model import Again, Failure, Receipt, Reply, Stage, Ticket
+from bulkup.model import Failure, Receipt, Reply, Stage, Ticket
 from bulkup.outcome import Outcomes
 from bulkup.plan import Batch
 from bulkup.providers.base import Fallback, Outgoing
@@ -272,7 +272,7 @@ class Lane:
             answer = await self.ask(flying, self._tools.terms.job_timeout)
             if not isinstance(answer, Failure):
                 await self.outcomes.conclude(flying.outgoing, answer)
-            elif answer.code == JOB_TIMEOUT or (answer.again is Again.NEVER and answer.code != "unauthorized"):
+            elif answer.code == JOB_TIMEOUT or final(answer):
                 unknown = Receipt(failure=answer, known=False)
                 await self.outcomes.conclude(flying.outgoing, [unknown] * len(flying.outgoing))
             else:

@@ -16,10 +16,11 @@ import anyio
 
 from bulkup import content
 from bulkup.api import Api
+from bulkup.decide import final
 from bulkup.errors import StepError
 from bulkup.lane import JOB_TIMEOUT, InFlight, Lane
 from bulkup.ledger import Leftover, Reset
-from bulkup.model import Again, Failure, Receipt, State, Ticket
+from bulkup.model import Failure, Receipt, State, Ticket
 from bulkup.providers.base import Fallback, Finder, Outgoing, Trace
 from bulkup.tasks import in_thread
 from bulkup.tools import Tools
@@ -69,7 +70,7 @@ class Reconciler:
             else:
                 await self._by_listing(api, group)
         except StepError as error:
-            if error.failure.answered and error.failure.again is Again.NEVER and error.failure.code != "unauthorized":
+            if final(error.failure):
                 await self._undecided(group, error.failure)
             else:
                 self._lane.postpone(len(group), error.failure)
