@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import orjson
 
 from bulkup.clock import Clock
 from bulkup.errors import StepError
-from bulkup.http import Limits
+from bulkup.http import Limits, Stream
 from bulkup.model import Failure
-from bulkup.providers.base import Job, Json
+from bulkup.providers.base import Answer, Job, Json
 from bulkup.sse import OversizedEventError, SseDecoder
-
-if TYPE_CHECKING:
-    from bulkup.api import Api
 
 log = logging.getLogger("bulkup.track")
 
@@ -51,10 +49,20 @@ class Following:
     polls_per_second: float = 100.0
 
 
+class Asker(Protocol):
+    """A vendor's API, as far as following jobs needs it."""
+
+    async def call(self, method: str, path: str) -> Answer:
+        """See `bulkup.providers.base.Caller.call`."""
+
+    def listen(self, path: str, limits: Limits) -> AbstractAsyncContextManager[Stream]:
+        """An answer without end."""
+
+
 class Follower(Protocol):
     """A way to learn how a job ends."""
 
-    async def follow(self, api: Api, job: Job) -> Json:
+    async def follow(self, api: Asker, job: Job) -> Json:
         """The event that ends the job."""
 
 
@@ -70,7 +78,7 @@ class Probe:
         self._clock = clock
         self._poll_every = poll_every
 
-    async def follow(self, api: Api, job: Job) -> Json:
+    async def follow(self, api: Asker, job: Job) -> Json:
         """The event that ends the job.
 
         Raises:
@@ -107,7 +115,7 @@ class Tracker:
         """The same by polling alone, for so many seconds."""
         return Probe(seconds, self._clock, self._following.poll_every)
 
-    async def follow(self, api: Api, job: Job) -> Json:
+    async def follow(self, api: Asker, job: Job) -> Json:
         """The event that ends the job; the caller sets the deadline by cancelling.
 
         Raises:
@@ -132,7 +140,7 @@ class Tracker:
             finally:
                 self._waiting -= 1
 
-    async def _listen(self, api: Api, job: Job) -> Json | None:
+    async def _listen(self, api: Asker, job: Job) -> Json | None:
         """The job's last event, or None when the stream broke before it came."""
         self.open += 1
         self.most = max(self.most, self.open)
@@ -149,7 +157,7 @@ class Tracker:
             self.open -= 1
         return None
 
-    async def _poll(self, api: Api, job: Job, *, grace: bool) -> Json | None:
+    async def _poll(self, api: Asker, job: Job, *, grace: bool) -> Json | None:
         try:
             answer = await api.call("GET", job.poll)
             event = answer.object()
