@@ -79,7 +79,7 @@ class Api:
 
     def probing(self, seconds: float) -> Api:
         """The same API, whose `follow` polls for so many seconds, and then says whether the job is still open."""
-        return self._copy(self.adapter, self._tracker.probe(seconds))
+        return self._copy(self.adapter, self._tracker.probe(seconds, self._backoff.patience))
 
     def _copy(self, adapter: Adapter, follower: Follower | None) -> Api:
         return Api(
@@ -99,22 +99,27 @@ class Api:
     ) -> Answer:
         """See `Caller.call`."""
         body = b"" if json is None else orjson.dumps(json)
-
-        async def once() -> Answer:
-            response = await self._exchange(method, path, body, params)
-            failure = self._judge(response)
-            if failure is not None:
-                self._pacer.hold(failure.retry_after)
-                raise StepError(failure)
-            return Answer(response.status, response.headers, response.body)
+        if method not in _IDEMPOTENT:
+            return await self._once(method, path, body, params)
 
         async def ask() -> Answer:
             async with self._asking:
-                return await once()
+                return await self._once(method, path, body, params)
 
-        if method in _IDEMPOTENT:
-            return await retrying(ask, self._backoff, self._clock)
-        return await once()
+        return await retrying(ask, self._backoff, self._clock)
+
+    async def glance(self, path: str) -> Answer:
+        """A GET that is not repeated, for what is asked again and again anyway; raises as `call`."""
+        async with self._asking:
+            return await self._once("GET", path, b"", None)
+
+    async def _once(self, method: str, path: str, body: bytes, params: Mapping[str, str] | None) -> Answer:
+        response = await self._exchange(method, path, body, params)
+        failure = self._judge(response)
+        if failure is not None:
+            self._pacer.hold(failure.retry_after)
+            raise StepError(failure)
+        return Answer(response.status, response.headers, response.body)
 
     async def follow(self, job: Job) -> Json:
         """See `Caller.follow`."""

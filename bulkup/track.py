@@ -18,7 +18,7 @@ import orjson
 from bulkup.clock import Clock
 from bulkup.errors import StepError
 from bulkup.http import Limits, Stream
-from bulkup.model import Failure
+from bulkup.model import Again, Failure
 from bulkup.providers.base import Answer, Job, Json
 from bulkup.sse import OversizedEventError, SseDecoder
 
@@ -52,8 +52,8 @@ class Following:
 class Asker(Protocol):
     """A vendor's API, as far as following jobs needs it."""
 
-    async def call(self, method: str, path: str) -> Answer:
-        """See `bulkup.providers.base.Caller.call`."""
+    async def glance(self, path: str) -> Answer:
+        """One GET, not repeated; raises `StepError`."""
 
     def listen(self, path: str, limits: Limits) -> AbstractAsyncContextManager[Stream]:
         """An answer without end."""
@@ -71,10 +71,12 @@ class Probe:
 
     Args:
         seconds: how long an open job is given to end by itself; it is asked once at least.
+        patience: how long a vendor that can't be asked is tried, in seconds.
     """
 
-    def __init__(self, seconds: float, clock: Clock, poll_every: float) -> None:
+    def __init__(self, seconds: float, patience: float, clock: Clock, poll_every: float) -> None:
         self._seconds = seconds
+        self._patience = max(seconds, patience)
         self._clock = clock
         self._poll_every = poll_every
 
@@ -84,15 +86,20 @@ class Probe:
         Raises:
             StepError: ``job_open`` if the vendor says so after that time; or why it can't be asked.
         """
-        ends = self._clock.monotonic() + self._seconds
+        began = self._clock.monotonic()
         while True:
-            event = (await api.call("GET", job.poll)).object()
-            if job.ended(event):
-                return event
-            left = ends - self._clock.monotonic()
-            if left <= 0:
-                raise StepError(Failure(JOB_OPEN, "the vendor's job still waits for its files", answered=True))
-            await self._clock.sleep(min(self._poll_every, left))
+            waited = self._clock.monotonic() - began
+            try:
+                event = (await api.glance(job.poll)).object()
+            except StepError as error:
+                if error.failure.again is not Again.SAME or waited >= self._patience:
+                    raise
+            else:
+                if job.ended(event):
+                    return event
+                if waited >= self._seconds:
+                    raise StepError(Failure(JOB_OPEN, "the vendor's job still waits for its files", answered=True))
+            await self._clock.sleep(self._poll_every)
 
 
 class Tracker:
@@ -111,9 +118,9 @@ class Tracker:
         self.most = 0
         self._waiting = 0
 
-    def probe(self, seconds: float) -> Probe:
-        """The same by polling alone, for so many seconds."""
-        return Probe(seconds, self._clock, self._following.poll_every)
+    def probe(self, seconds: float, patience: float) -> Probe:
+        """The same by polling alone; see `Probe`."""
+        return Probe(seconds, patience, self._clock, self._following.poll_every)
 
     async def follow(self, api: Asker, job: Job) -> Json:
         """The event that ends the job; the caller sets the deadline by cancelling.
@@ -159,11 +166,10 @@ class Tracker:
 
     async def _poll(self, api: Asker, job: Job, *, grace: bool) -> Json | None:
         try:
-            answer = await api.call("GET", job.poll)
-            event = answer.object()
+            event = (await api.glance(job.poll)).object()
         except StepError as error:
-            failure = error.failure
-            if failure.code == "unreadable_answer" or (failure.code == "not_found" and grace):
+            # what may be asked again is asked again, until the caller's deadline
+            if error.failure.again is Again.SAME or (error.failure.code == "not_found" and grace):
                 return None
             raise
         return event if job.ended(event) else None

@@ -170,7 +170,7 @@ async def test_url_arrives_unchanged(target: str) -> None:
 async def test_only_the_headers_given(
     method: str, content: Body | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside the headers given there are Host, Accept-Encoding: identity and the length, and no .netrc is read."""
+    """Beside the headers given there are Host and the length, and no .netrc is read."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login me password mine")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -178,7 +178,7 @@ async def test_only_the_headers_given(
     async with exchanging(answering) as (http, server):
         await http.send(Request(method, server.url, (("X-One", "1"), ("x-two", "2")), content), QUICK)
         lines = [line for line in server.heads[0].decode().split("\r\n")[1:] if line]
-        expected = [f"Host: 127.0.0.1:{server.port}", "Accept-Encoding: identity", "X-One: 1", "x-two: 2"]
+        expected = [f"Host: 127.0.0.1:{server.port}", "X-One: 1", "x-two: 2"]
         if content is not None:
             expected.append(f"Content-Length: {content.length}")
         elif method != "GET":

@@ -109,9 +109,8 @@ class Vendor:
             else:
                 yield step
 
-    async def call(self, method: str, path: str) -> Answer:
-        """As `Api.call`."""
-        assert method == "GET"
+    async def glance(self, path: str) -> Answer:
+        """As `Api.glance`."""
         self.polled.setdefault(path, []).append(self._time.now)
         await asyncio.sleep(0)
         said = self._poll(path, self._time.now)
@@ -305,3 +304,28 @@ async def test_cancelled_follower_gives_its_stream_back() -> None:
         await tracker.follow(api, job())
     assert scope.cancelled_caught
     assert tracker.open == vendor.open == 0
+
+
+async def test_a_probe_says_open_only_on_the_vendors_word() -> None:
+    """An open job is polled every two seconds until the time is over; then, and only then, it counts as open."""
+    time = Time()
+    vendor = Vendor(time, poll=lambda _path, _now: WAITING)
+    probe = Tracker(Following(), Limits(), time.clock).probe(10, 60)
+    api: Any = vendor
+    (result,) = await time.run(probe.follow(api, job()))
+    assert isinstance(result, StepError)
+    assert result.failure.code == "job_open"
+    assert [round(at - vendor.polled["/job/0"][0]) for at in vendor.polled["/job/0"]] == [0, 2, 4, 6, 8, 10]
+
+
+async def test_a_probe_that_gets_no_word_says_why() -> None:
+    """A vendor that can't be asked is tried for the patience; its failure is passed on, never `job_open`."""
+    time = Time()
+    refused = Failure("server_error", "HTTP 503", Again.SAME, answered=True, status=503)
+    vendor = Vendor(time, poll=lambda _path, _now: refused)
+    probe = Tracker(Following(), Limits(), time.clock).probe(0, 20)
+    api: Any = vendor
+    (result,) = await time.run(probe.follow(api, job()))
+    assert isinstance(result, StepError)
+    assert result.failure.code == "server_error"
+    assert len(vendor.polled["/job/0"]) == 11
