@@ -11,6 +11,7 @@ What it guards against, each measured with aiohttp 3.14:
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import sys
@@ -300,7 +301,8 @@ class _translated:  # noqa: N801 - reads as a context manager
             case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
                 failure = Failure("tls_failed", f"TLS with {error.host} failed", Again.NEVER, sent=False)
             case aiohttp.ClientConnectorError():
-                reason = error.strerror or type(error.os_error).__name__
+                number = error.errno or 0
+                reason = os.strerror(number) if number > 0 else error.strerror
                 text = f"can't connect to {error.host}:{error.port}: {reason}"
                 failure = Failure("unreachable", text, Again.SAME, sent=False)
             case aiohttp.ConnectionTimeoutError():

@@ -148,16 +148,7 @@ class Lane:
         traits = api.adapter.traits
         at = self._tools.clock.stamp()
         await self._tools.journal.commit(
-            *(
-                Initiated(
-                    o.document.id,
-                    self._tools.run_id,
-                    at,
-                    api.adapter.flow,
-                    o.content,
-                )
-                for o in outgoing
-            )
+            *(Initiated(o.document.id, self._tools.run_id, at, api.adapter.flow, o.content) for o in outgoing)
         )
         asked = 0.0
         unavailable = 0
