@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,9 @@ from bulkup.errors import ManifestError
 from bulkup.events import Subscriber, Summary
 from bulkup.http import Http
 from bulkup.ledger import Ledger
-from bulkup.model import Columns, Complaint, Invalid, Row, State
-from bulkup.providers import COLUMNS, MAX_BUNDLE, PROVIDERS
+from bulkup.model import Columns, Complaint, Invalid, Row
+from bulkup.providers import COLUMNS, MAX_BUNDLE
 from bulkup.providers.base import Adapter
-from bulkup.sift import Sifter
 
 _TELL_EVERY = 5000
 
@@ -161,56 +160,6 @@ async def send(
             subscribers=subscribers,
         )
         return await run.run(signals=signals)
-
-
-@dataclass(slots=True)
-class Survey:
-    """What a run would do.
-
-    Attributes:
-        send, bytes, inits: documents, their bytes, and the inits that would carry them.
-        missing: documents to be sent whose file is not there.
-        unfinished: rows that an earlier run left half-way, which the vendor would be asked about.
-        invalid: rows that can't be sent, and rows that failed in a way that no run repeats by itself.
-    """
-
-    rows: int
-    send: int = 0
-    bytes: int = 0
-    inits: int = 0
-    skip: int = 0
-    refuse: int = 0
-    missing: int = 0
-    unfinished: int = 0
-    invalid: int = 0
-
-    def facts(self) -> dict[str, object]:
-        """The fields of the ``plan`` event."""
-        return asdict(self)
-
-
-def survey(admitted: Admitted, ledger: Ledger, settings: Settings) -> Survey:
-    """What `send` would do; blocks, sends nothing."""
-    found = Survey(admitted.rows)
-    for name in ledger.providers(admitted.run_id):
-        sifter = Sifter(PROVIDERS[name].traits.max_batch, settings.on_change, lambda: False)
-        last = None
-        while True:
-            page = ledger.candidates(admitted.run_id, name, last, 2000)
-            sifted = sifter.add(page)
-            found.send += sum(len(batch.documents) for batch in sifted.batches)
-            found.bytes += sum(batch.size for batch in sifted.batches)
-            found.inits += len(sifted.batches)
-            found.skip += len(sifted.skipped)
-            found.refuse += len(sifted.refused)
-            found.missing += sifted.missing
-            if not page:
-                break
-            last = page[-1]
-    states = ledger.states(admitted.run_id)
-    found.unfinished = sum(states.get(state, 0) for state in (State.INITIATED, State.STORED, State.UNKNOWN))
-    found.invalid = states.get(State.FAILED, 0)
-    return found
 
 
 async def upload(

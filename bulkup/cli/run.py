@@ -21,6 +21,7 @@ from bulkup.model import Complaint
 from bulkup.plan import OnChange
 from bulkup.providers import PROVIDERS
 from bulkup.run import Admitted, Order
+from bulkup.survey import survey
 from bulkup.terminal import JsonLines, progress, size, summary_lines
 
 _SENDING = "Sending"
@@ -176,7 +177,7 @@ def _dry_run(order: Order, settings: Settings, *, as_json: bool) -> None:
         admitted = running.admit(
             order, ledger, environment=os.environ, complain=_complain, stdin=sys.stdin.buffer, keep=False
         )
-        found = running.survey(admitted, ledger, settings)
+        found = survey(ledger, admitted.run_id, admitted.rows, settings.on_change)
         ledger.forget()
     if as_json:
         sys.stdout.buffer.write(orjson.dumps({"event": "plan"} | found.facts(), option=orjson.OPT_APPEND_NEWLINE))
