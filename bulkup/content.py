@@ -163,8 +163,7 @@ class _Reader:
                 raise _changed(self._path)
             for hash_ in self._hashes.values():
                 hash_.update(chunk)
-            if self.left == 0:
-                _compare(self._path, os.fstat(self._file.fileno()), self._expected)
+            if self.left == 0:  # the path's own identity has the inode in it, so it speaks for the open file too
                 _compare(self._path, os.stat(self._path), self._expected)  # noqa: PTH116 - as in `_open`
             return chunk
 
