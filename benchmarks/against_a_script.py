@@ -4,7 +4,7 @@ Both send the same files to the same sandbox, in a process of its own, in turn; 
 ratio of medians. Every row has an external reference of its own, so bulkup can't share an init either: three requests
 a file for both. What landed is counted after each run.
 
-    python benchmarks/against_a_script.py [--files 500] [--rounds 5]
+    python benchmarks/against_a_script.py [--files 1000] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def measure(run: Callable[[dict[str, str]], subprocess.CompletedProcess[bytes]],
 def main() -> None:
     """Run both in turn and print the medians."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--files", type=int, default=500)
+    parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--script", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
