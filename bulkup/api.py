@@ -17,11 +17,11 @@ from bulkup.errors import StepError
 from bulkup.http import Limits, Request, Response, Stream, Transport, body_of
 from bulkup.model import Again, Failure
 from bulkup.pace import Pacer
-from bulkup.providers.base import Adapter, Answer, Job, Json, Renewable
+from bulkup.providers.base import Adapter, Answer, Caller, Job, Json, Renewable
 from bulkup.retry import retrying
 from bulkup.schedule import Backoff
 from bulkup.secret import SignedUrl
-from bulkup.track import Follower, Tracker
+from bulkup.track import Probe, Tracker
 
 log = logging.getLogger("bulkup.api")
 
@@ -41,7 +41,6 @@ class Api:
         backoff: retries of calls that may be repeated (RFC 9110, 9.2.2); a POST is sent once.
         clock: time and chance.
         tracker: follows jobs.
-        follower: follows them instead; None: the tracker.
         pacer: shared by everything that talks to this vendor.
         asking: bounds the calls at a time that only ask; inits have their workers as bound.
     """
@@ -57,7 +56,6 @@ class Api:
         tracker: Tracker,
         pacer: Pacer,
         asking: anyio.Semaphore,
-        follower: Follower | None = None,
     ) -> None:
         self.adapter = adapter
         self._transport = transport
@@ -65,7 +63,6 @@ class Api:
         self._backoff = backoff
         self._clock = clock
         self._tracker = tracker
-        self._follower: Follower = follower or tracker
         self._pacer = pacer
         self._asking = asking
         self._renewing = anyio.Lock()
@@ -74,14 +71,7 @@ class Api:
         self._refused: Failure | None = None
 
     def with_adapter(self, adapter: Adapter) -> Api:
-        """The same API through another adapter."""
-        return self._copy(adapter, None)
-
-    def probing(self, seconds: float) -> Api:
-        """The same API, whose `follow` polls for so many seconds, and then says whether the job is still open."""
-        return self._copy(self.adapter, self._tracker.probe(seconds, self._backoff.patience))
-
-    def _copy(self, adapter: Adapter, follower: Follower | None) -> Api:
+        """The same API through another adapter, with a token of its own."""
         return Api(
             adapter,
             self._transport,
@@ -91,8 +81,11 @@ class Api:
             tracker=self._tracker,
             pacer=self._pacer,
             asking=self._asking,
-            follower=follower,
         )
+
+    def probing(self, seconds: float) -> Caller:
+        """The same API, whose `follow` polls for so many seconds, and then says whether the job is still open."""
+        return _Probing(self, self._tracker.probe(seconds, self._backoff.patience))
 
     async def call(
         self, method: str, path: str, *, json: object = None, params: Mapping[str, str] | None = None
@@ -123,7 +116,7 @@ class Api:
 
     async def follow(self, job: Job) -> Json:
         """See `Caller.follow`."""
-        return await self._follower.follow(self, job)
+        return await self._tracker.follow(self, job)
 
     @asynccontextmanager
     async def listen(self, path: str, limits: Limits) -> AsyncIterator[Stream]:
@@ -246,3 +239,22 @@ class Api:
         renewed = adapter.logged_in(answer.object(), now)
         self._lifetime = max(0.0, renewed.expires_at - now) if isinstance(renewed, Renewable) else 0.0
         return renewed
+
+
+class _Probing:
+    """An `Api` that follows jobs by a `Probe`."""
+
+    def __init__(self, api: Api, probe: Probe) -> None:
+        self._api = api
+        self._probe = probe
+
+    async def call(
+        self, method: str, path: str, *, json: object = None, params: Mapping[str, str] | None = None
+    ) -> Answer:
+        return await self._api.call(method, path, json=json, params=params)
+
+    async def follow(self, job: Job) -> Json:
+        return await self._probe.follow(self._api, job)
+
+    async def fetch(self, url: SignedUrl, *, auth: bool) -> bytes:
+        return await self._api.fetch(url, auth=auth)

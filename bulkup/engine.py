@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from functools import partial
 
 import anyio
@@ -39,7 +39,7 @@ from bulkup.model import SKIPPED, Reply, State
 from bulkup.pace import Pacer
 from bulkup.plan import Batch
 from bulkup.providers.base import Adapter
-from bulkup.tasks import gather, in_thread, task_group
+from bulkup.tasks import gather, in_thread, task_group, threads
 from bulkup.terms import Terms
 from bulkup.tools import Tools
 from bulkup.track import Tracker
@@ -54,6 +54,7 @@ class Run:
         run_id: as it was admitted.
         rows: how many rows the manifest's reader counted.
         ledger: open, with the rows admitted.
+        ledger_thread: the one thread that touches it from now on.
         adapters: for each provider that the rows name.
         transport: open; carries requests.
         terms: what the user set.
@@ -67,6 +68,7 @@ class Run:
         rows: int,
         *,
         ledger: Ledger,
+        ledger_thread: Executor,
         adapters: Mapping[str, Adapter],
         transport: Transport,
         terms: Terms,
@@ -76,6 +78,7 @@ class Run:
         self._run_id = run_id
         self._rows = rows
         self._ledger = ledger
+        self._ledger_thread = ledger_thread
         self._adapters = adapters
         self._transport = transport
         self._terms = terms
@@ -109,9 +112,9 @@ class Run:
         began = self._clock.monotonic()
         hosts = {name: adapter.base_url for name, adapter in self._adapters.items()}
         self._emit(RunStarted(self._run_id, self._rows, self._ledger.name, hosts))
-        with _threads(1, "ledger") as ledger_thread, _threads(_FILE_THREADS, "files") as files:
-            journal = Journal(self._ledger, ledger_thread)
-            ledger = LedgerReader(self._ledger, ledger_thread)
+        with threads(_FILE_THREADS, "files") as files:
+            journal = Journal(self._ledger, self._ledger_thread)
+            ledger = LedgerReader(self._ledger, self._ledger_thread)
             for row in await ledger.invalid(self._run_id):
                 self._emit(row)
             tools = Tools(self._run_id, self._transport, journal, files, self._terms, self._clock, self._emit)
@@ -125,7 +128,10 @@ class Run:
                     journal.close()
             except BaseExceptionGroup as errors:
                 raise _first(errors) from None
-            return await in_thread(ledger_thread, self._summarise, self._clock.monotonic() - began)
+            finally:
+                for lane in self._lanes:  # whoever still hashes in a thread sees that nobody waits for it
+                    lane.stop()
+            return await in_thread(self._ledger_thread, self._summarise, self._clock.monotonic() - began)
 
     async def _lane(self, adapter: Adapter, tools: Tools, ledger: LedgerReader) -> None:
         """One vendor's feeder, workers and finishers."""
@@ -178,16 +184,6 @@ class Run:
             raise DefectError(f"the count does not add up, please report this: {summary}")
         self._emit(summary)
         return summary
-
-
-@contextmanager
-def _threads(count: int, name: str) -> Iterator[Executor]:
-    """Threads that are not waited for at the end: whatever mattered was awaited, and waiting blocks the loop."""
-    executor = ThreadPoolExecutor(count, name)
-    try:
-        yield executor
-    finally:
-        executor.shutdown(wait=False)
 
 
 async def _work(lane: Lane, batches: ObjectReceiveStream[Batch]) -> None:

@@ -66,7 +66,8 @@ class LedgerReader:
 async def reconcile(lane: Lane, tools: Tools, ledger: LedgerReader) -> None:
     """Settle what earlier runs left half-way; afterwards it is ended, or pending again."""
     slowest = await ledger.slowest_job(lane.api.adapter.name)
-    reconciler = Reconciler(lane, tools, ledger.claimed, settle=max(tools.terms.settle, 3 * slowest))
+    lane.settle = max(lane.settle, min(3 * slowest, tools.terms.job_timeout))
+    reconciler = Reconciler(lane, tools, ledger.claimed)
     last: Leftover | None = None
     held: list[Leftover] = []
     while not lane.stopped:

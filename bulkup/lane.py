@@ -6,7 +6,7 @@ marks is the promise of the ledger: `Initiated` is durable before the init is se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -47,6 +47,10 @@ class InFlight:
 class Lane:
     """One vendor in one run.
 
+    Attributes:
+        stopped: takes no more batches.
+        settle: how long a job in doubt is given to complete by itself, in seconds.
+
     Args:
         api: the vendor's API.
         tools: what all lanes of the run share.
@@ -64,6 +68,7 @@ class Lane:
     ) -> None:
         self.api = api
         self.stopped = False
+        self.settle = tools.terms.settle
         self.outcomes = Outcomes(tools.run_id, tools.journal, tools.clock, tools.emit)
         self._tools = tools
         self._courier = Courier(tools, fan_out)
@@ -80,12 +85,6 @@ class Lane:
         """Stop if every other row would fail alike."""
         if stops_lane(failure, self._tools.terms.backoff.patience):
             self.stop(failure.text)
-
-    def stop_for_credentials(self, failures: Iterable[Failure]) -> None:
-        """Stop if the vendor itself refused our credentials for a transfer."""
-        for failure in failures:
-            if failure.code == "unauthorized":
-                self.stop_for(failure)
 
     async def send(self, batch: Batch) -> None:
         """A worker's work: bring every document of a batch to the store, or to a recorded end."""
@@ -212,7 +211,8 @@ class Lane:
             return flying
         if delivery.uncertain and ticket.job_id is not None:
             # bytes may have landed although their answers were lost: only the job can tell
-            answer = await self.probe(flying, self._tools.terms.settle)
+            self._tools.journal.record(*(Measured(o.document.id, o.content) for o in outgoing))
+            answer = await self.probe(flying, self.settle)
             if not isinstance(answer, Failure):
                 await self.outcomes.conclude(outgoing, answer)
                 return []
@@ -242,16 +242,23 @@ class Lane:
                 lost[id_] = failure
             elif follows is Next.FAIL:
                 ended[id_] = failure
+        if batch.bundled and ended:
+            left: list[int] = []
+        else:
+            left = [d.id for d in batch.documents if d.id not in ended and d.id not in lost]
+        never_sent = [id_ for id_, failure in ended.items() if failure.code == "rate_limited" and not failure.sent]
+        for failure in ended.values():
+            self.stop_for(failure)
+        if traits.repeatable_init:
+            # in one transaction with what ends, since the old job can't complete without that
+            self._tools.journal.record(*(Reset(id_, self._tools.run_id) for id_ in [*left, *never_sent]))
+            ended = {id_: failure for id_, failure in ended.items() if id_ not in never_sent}
         if lost:
             self._tools.journal.record(*(Measured(o.document.id, o.content) for o in outgoing))
             await self.outcomes.lose(batch, lost, Stage.TRANSFER)
         if ended:
-            self.stop_for_credentials(ended.values())
             retriable = traits.repeatable_init or not any(ticket.remote_ids)
             await self.outcomes.fail(batch, ended, Stage.TRANSFER, retriable=retriable)
-        if ended and batch.bundled:
-            return []
-        left = [document.id for document in batch.documents if document.id not in ended and document.id not in lost]
         changed = [id_ for id_, failure in delivery.failures.items() if failure.code == "file_changed"]
         return [plan.only(replace(batch, round=rounds), left, reread=changed)] if left else []
 
@@ -283,9 +290,9 @@ class Lane:
 
     async def probe(self, flying: InFlight, seconds: float) -> Sequence[Receipt] | Failure:
         """As `ask`, but says ``job_open`` only if the vendor itself said so after that time."""
-        api = flying.api.probing(seconds)
         try:
-            return await api.adapter.finish(api, flying.outgoing, flying.ticket, flying.replies)
+            api = flying.api.probing(seconds)
+            return await flying.api.adapter.finish(api, flying.outgoing, flying.ticket, flying.replies)
         except StepError as error:
             return error.failure
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -52,6 +52,9 @@ class Columns(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    group_column: ClassVar[str | None] = None
+    """The column whose equal values bundle rows, if the provider has one."""
 
     @property
     def target(self) -> str:
@@ -259,7 +262,8 @@ class Row:
             ``path``, ``provider``, ``filename`` and ``key``.
         share: documents with the same value may share one init.
         bundled: all rows with this ``share`` become one document of several files.
-        line: where it starts, if lines are counted and it differs from ``number``.
+        line: where it starts, if lines are counted.
+        group: what the row's group column says; see `Columns.group_column`.
     """
 
     number: int
@@ -272,6 +276,7 @@ class Row:
     share: str
     bundled: bool = False
     line: int | None = None
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +320,7 @@ class Invalid:
         path, provider, filename: as far as they could be read, the path absolute; empty otherwise.
         cells: as in `Row`.
         share, bundled: as in `Row`, where the provider's columns are good.
+        group: as in `Row`.
     """
 
     number: int
@@ -325,6 +331,7 @@ class Invalid:
     cells: Mapping[str, object] = field(default_factory=dict)
     share: str = ""
     bundled: bool = False
+    group: str = ""
 
 
 _LONGEST_VALUE = 80

@@ -59,15 +59,15 @@ class Planned:
 
     Attributes:
         share: rows with the same value may share one init; or, if bundled, make one document.
-        replaces: it was completed with another content.
         size: of its file, in bytes, as far as known.
+        alone: it must not share an init.
     """
 
     document: Document[Columns]
     share: str
     bundled: bool
-    replaces: bool
     size: int
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +76,12 @@ class Batch:
 
     Attributes:
         bundled: they become one document of several files, so they succeed or fail together.
-        replaced: ids of rows that were completed before.
         round: how many inits were made for it before.
         reread: ids of documents whose file changed while it was sent; a second time is an error.
     """
 
     documents: tuple[Document[Columns], ...]
     bundled: bool = False
-    replaced: frozenset[int] = frozenset()
     size: int = 0
     round: int = 0
     reread: frozenset[int] = field(default=frozenset())
@@ -98,11 +96,13 @@ class Planner:
 
     def add(self, rows: Sequence[Planned]) -> list[Batch]:
         """The batches that are full now, mixed by size; what may still grow is held back."""
-        units = [list(unit) for _, unit in groupby([*self._held, *rows], key=lambda row: (row.share, row.bundled))]
+        batches = [_batch([row]) for row in rows if row.alone and not row.bundled]
+        shared = [*self._held, *(row for row in rows if row.bundled or not row.alone)]
+        units = [list(unit) for _, unit in groupby(shared, key=lambda row: (row.share, row.bundled))]
         if not units:
-            return []
+            return batches
         growing = units.pop()
-        batches = [batch for unit in units for batch in self._cut(unit)]
+        batches += [batch for unit in units for batch in self._cut(unit)]
         full = 0 if growing[0].bundled else len(growing) - len(growing) % self._max_batch
         batches += self._cut(growing[:full])
         self._held = growing[full:]
@@ -124,7 +124,6 @@ def _batch(rows: Sequence[Planned]) -> Batch:
     return Batch(
         tuple(row.document for row in rows),
         rows[0].bundled,
-        frozenset(row.document.id for row in rows if row.replaces),
         sum(row.size for row in rows),
     )
 
@@ -163,7 +162,6 @@ def only(batch: Batch, ids: Iterable[int], *, reread: Iterable[int] = ()) -> Bat
     return Batch(
         tuple(document for document in batch.documents if document.id in wanted),
         batch.bundled,
-        batch.replaced,
         batch.size,
         batch.round,
         batch.reread | frozenset(reread),

@@ -43,16 +43,13 @@ class Reconciler:
         lane: whose outcomes and API are used.
         tools: the run's.
         claimed: answers the document ids of a provider's target that the ledger holds.
-        settle: how long a job with unconfirmed bytes is given to complete by itself, in seconds.
     """
 
-    def __init__(
-        self, lane: Lane, tools: Tools, claimed: Callable[[str, str], Awaitable[frozenset[str]]], *, settle: float
-    ) -> None:
+    def __init__(self, lane: Lane, tools: Tools, claimed: Callable[[str, str], Awaitable[frozenset[str]]]) -> None:
         self._lane = lane
         self._tools = tools
         self._claimed = claimed
-        self._settle = settle
+        self._apis: dict[str, Api] = {}
         self._listing: dict[str, anyio.Lock] = defaultdict(anyio.Lock)
 
     async def settle(self, group: Sequence[Leftover]) -> None:
@@ -77,9 +74,11 @@ class Reconciler:
 
     def _api(self, flow: str) -> Api:
         adapter = self._lane.api.adapter
-        if flow and adapter.flow != flow and isinstance(adapter, Fallback):
-            return self._lane.api.with_adapter(adapter.fallback())
-        return self._lane.api
+        if not flow or adapter.flow == flow or not isinstance(adapter, Fallback):
+            return self._lane.api
+        if flow not in self._apis:
+            self._apis[flow] = self._lane.api.with_adapter(adapter.fallback())
+        return self._apis[flow]
 
     async def _by_job(self, api: Api, group: Sequence[Leftover]) -> None:
         """The job tells. One whose bytes may have landed unnoticed gets some time to complete by itself."""
@@ -91,7 +90,7 @@ class Reconciler:
         if states == {State.STORED}:
             answer = await self._lane.ask(flying, self._tools.terms.job_timeout)
         else:
-            answer = await self._lane.probe(flying, 0 if states == {State.UNKNOWN} else self._settle)
+            answer = await self._lane.probe(flying, 0 if states == {State.UNKNOWN} else self._lane.settle)
         if not isinstance(answer, Failure):
             await self._lane.outcomes.conclude(outgoing, answer)
         elif answer.code == "not_found":
@@ -112,7 +111,7 @@ class Reconciler:
             await self._undecided(group, Failure("no_answer", "the vendor can't be asked what became of it"))
             return
         if any(leftover.state is State.INITIATED for leftover in group):
-            await self._tools.clock.sleep(self._settle)  # it may be on its way into the list still
+            await self._tools.clock.sleep(self._lane.settle)  # it may be on its way into the list still
         first = group[0].document
         async with self._listing[first.target]:
             traces = [Trace(await self._measured(left), left.initiated_at) for left in group]
@@ -120,9 +119,11 @@ class Reconciler:
             there = [(trace.outgoing, receipt) for trace, receipt in zip(traces, found, strict=True) if receipt]
             await self._lane.outcomes.conclude([outgoing for outgoing, _ in there], [receipt for _, receipt in there])
         gone = [left for left, receipt in zip(group, found, strict=True) if receipt is None]
-        await self._send_again([left for left in gone if left.state is not State.UNKNOWN])
-        lost = Failure("no_answer", "the answer was lost, and the vendor does not list the document")
-        await self._undecided([left for left in gone if left.state is State.UNKNOWN], lost)
+        # bytes that were answered for are not sent again for the sake of a list, where that would be noticed
+        doubtful = {State.UNKNOWN} if adapter.traits.repeatable_init else {State.UNKNOWN, State.STORED}
+        await self._send_again([left for left in gone if left.state not in doubtful])
+        lost = Failure("no_answer", "the vendor does not list the document that its answer promised or left open")
+        await self._undecided([left for left in gone if left.state in doubtful], lost)
 
     async def _measured(self, leftover: Leftover) -> Outgoing:
         """What was sent, with the hash that the vendor's list is compared by, if the file is still the same."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -12,7 +14,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import anyio
-import anyio.to_thread
 
 from bulkup import config, content, manifest
 from bulkup.clock import Clock
@@ -25,6 +26,7 @@ from bulkup.ledger import Ledger
 from bulkup.model import Columns, Complaint, Invalid, Row
 from bulkup.providers import COLUMNS, MAX_BUNDLE
 from bulkup.providers.base import Adapter
+from bulkup.tasks import in_thread, threads
 
 _TELL_EVERY = 5000
 
@@ -119,7 +121,9 @@ def _local(item: Row | Invalid | Complaint, name: str) -> Row | Invalid | Compla
         return replace(item, path="")
     text = f"is a {item.path.partition(':')[0]} URL, and only files on this machine can be sent so far"
     complaint = Complaint(name, text, item.number, item.line, "path")
-    return Invalid(item.number, (complaint,), "", item.provider, item.filename, item.cells, item.share, item.bundled)
+    return Invalid(
+        item.number, (complaint,), "", item.provider, item.filename, item.cells, item.share, item.bundled, item.group
+    )
 
 
 def _counted(
@@ -144,15 +148,17 @@ async def send(
     settings: Settings,
     subscribers: Sequence[Subscriber],
     *,
+    ledger_thread: Executor,
     signals: bool = False,
     clock: Clock | None = None,
 ) -> Summary:
-    """Send what was admitted; see `Run.run`."""
+    """Send what was admitted; see `Run.run`. From now on only ``ledger_thread`` touches the ledger."""
     async with Http() as transport:
         run = Run(
             admitted.run_id,
             admitted.rows,
             ledger=ledger,
+            ledger_thread=ledger_thread,
             adapters=admitted.adapters,
             transport=transport,
             terms=replace(settings.terms(), retry_unknown=admitted.retry_unknown),
@@ -204,15 +210,21 @@ async def upload(
     complaints: list[Complaint] = []
 
     env = os.environ if environment is None else environment
-    opened = await anyio.to_thread.run_sync(open_ledger, Path(ledger))
-    try:
+    with threads(1, "ledger") as thread:  # all that touches the ledger follows one another, also when cancelled
+        opening = thread.submit(open_ledger, Path(ledger))
         try:
-            admitted = await anyio.to_thread.run_sync(
-                partial(admit, order, opened, environment=env, complain=complaints.append)
-            )
+            opened = await asyncio.wrap_future(opening)
+            prepare = partial(admit, order, opened, environment=env, complain=complaints.append)
+            admitted = await in_thread(thread, prepare)
+            return await send(admitted, opened, settings, [on_event] if on_event else [], ledger_thread=thread)
         except ManifestError as error:
             raise ManifestError(str(error), complaints) from None
-        return await send(admitted, opened, settings, [on_event] if on_event else [])
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(opened.close)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await in_thread(thread, _close, opening)
+
+
+def _close(opening: Future[Ledger]) -> None:
+    """Close a ledger, if it was opened."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()

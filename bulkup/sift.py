@@ -56,15 +56,18 @@ class Sifter:
         pairs = zip(rows, self._judge(rows), strict=True)
         for (_, bundled), members in groupby(pairs, key=lambda pair: (pair[0].share, pair[0].bundled)):
             unit = list(members)
-            # a bundle is one document: if one of its files is to be sent, all are
-            whole = bundled and any(verdict in _SEND for _, (verdict, _) in unit)
+            verdicts = {verdict for _, (verdict, _) in unit}
+            # a bundle is one document: if one of its files is refused, all are; if one is to be sent, all are
+            refused = bundled and Verdict.REFUSE in verdicts
+            whole = bundled and not verdicts.isdisjoint(_SEND)
             for row, (verdict, size) in unit:
-                if whole or verdict in _SEND:
+                if refused or verdict is Verdict.REFUSE:
+                    sifted.refused.append(row.document)
+                elif whole or verdict in _SEND:
                     sifted.missing += size is None
-                    replaces = row.sent is not None
-                    planned.append(Planned(row.document, row.share, row.bundled, replaces, size or 0))
-                else:
-                    (sifted.refused if verdict is Verdict.REFUSE else sifted.skipped).append(row.document)
+                    planned.append(Planned(row.document, row.share, row.bundled, size or 0, row.alone))
+                elif not row.now:
+                    sifted.skipped.append(row.document)
         sifted.batches = self._planner.add(planned)
         if not page:
             sifted.batches += self._planner.flush()

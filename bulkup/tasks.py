@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import anyio
@@ -36,3 +37,13 @@ async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
 def in_thread(executor: Executor, function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
     """Start a blocking call in one of the executor's threads."""
     return asyncio.get_running_loop().run_in_executor(executor, function, *arguments)
+
+
+@contextmanager
+def threads(count: int, name: str) -> Iterator[Executor]:
+    """Threads that are not waited for at the end: whatever mattered was awaited, and waiting blocks the loop."""
+    executor = ThreadPoolExecutor(count, name)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=False)

@@ -85,8 +85,10 @@ class JsonLines:
         try:
             self._out.write(orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE))
             self._out.flush()
-        except BrokenPipeError:  # whoever read us has gone; the run goes on, and its exit code still counts
+        except OSError as error:  # the run goes on without a reader, and its exit code still counts
             _abandon(self._out)
+            if not isinstance(error, BrokenPipeError):
+                _print(f"standard output can't be written any more: {error.strerror}")
 
 
 class Progressing(Protocol):

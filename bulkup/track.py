@@ -59,13 +59,6 @@ class Asker(Protocol):
         """An answer without end."""
 
 
-class Follower(Protocol):
-    """A way to learn how a job ends."""
-
-    async def follow(self, api: Asker, job: Job) -> Json:
-        """The event that ends the job."""
-
-
 class Probe:
     """Asks by polling, for a while; used for jobs that an earlier step left in doubt.
 

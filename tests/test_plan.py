@@ -24,7 +24,7 @@ def document(number: int, filename: str = "") -> Document[Columns]:
 def batch(names: Sequence[str], *, bundled: bool = False) -> Batch:
     """A batch of files with these names."""
     documents = tuple(document(number, name) for number, name in enumerate(names))
-    return Batch(documents, bundled, frozenset({0}), 7, 2, frozenset({1}))
+    return Batch(documents, bundled, 7, 2, frozenset({1}))
 
 
 # --- skip, replace, compare -----------------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ def pages(draw: st.DrawFn) -> list[list[Planned]]:
     for share, bundled, count in shares:
         for _ in range(count):
             size = draw(st.integers(0, 3)) if count < 5 else count
-            rows.append(Planned(document(len(rows)), share, bundled, len(rows) % 3 == 0, size))
+            rows.append(Planned(document(len(rows)), share, bundled, size))
     cuts = sorted(draw(st.lists(st.integers(0, len(rows)), max_size=6)))
     return [rows[a:b] for a, b in zip([0, *cuts], [*cuts, len(rows)], strict=True)]
 
@@ -76,7 +76,7 @@ def planned(given_pages: Sequence[Sequence[Planned]]) -> list[Batch]:
 
 
 @given(pages())
-@example([[Planned(document(i), share, bundled=False, replaces=False, size=1) for i, share in enumerate("ABA")]])
+@example([[Planned(document(i), share, bundled=False, size=1) for i, share in enumerate("ABA")]])
 def test_every_row_exactly_once(given_pages: list[list[Planned]]) -> None:
     """Whatever the order and the pages, no row is lost and none comes twice."""
     ids = [document.id for batch in planned(given_pages) for document in batch.documents]
@@ -93,7 +93,6 @@ def test_what_a_batch_holds(given_pages: list[list[Planned]]) -> None:
         assert len({(row.share, row.bundled) for row in members}) == 1
         assert made.bundled == members[0].bundled
         assert made.bundled or len(members) <= MOST
-        assert made.replaced == {row.document.id for row in members if row.replaces}
         assert made.size == sum(row.size for row in members)
         assert (made.round, made.reread) == (0, frozenset())
 
@@ -120,11 +119,19 @@ def test_batches_are_as_full_as_can_be(given_pages: list[list[Planned]]) -> None
 def test_full_batches_don_t_wait() -> None:
     """What can't grow any more comes at once; at most one batch less a row is held back."""
     planner = Planner(MOST)
-    rows = [Planned(document(i), "A", bundled=False, replaces=False, size=1) for i in range(60)]
+    rows = [Planned(document(i), "A", bundled=False, size=1) for i in range(60)]
     assert [len(made.documents) for made in planner.add(rows)] == [25, 25]
     assert planner.add([]) == []
     assert [len(made.documents) for made in planner.flush()] == [10]
     assert planner.flush() == []
+
+
+def test_rows_that_must_not_share_stand_alone() -> None:
+    """A row whose batch failed before gets an init of its own; the others share theirs."""
+    rows = [Planned(document(i), "A", bundled=False, size=1, alone=i % 5 == 0) for i in range(20)]
+    planner = Planner(MOST)
+    made = sorted(len(batch.documents) for batch in [*planner.add(rows), *planner.flush()])
+    assert made == [1, 1, 1, 1, 16]
 
 
 @given(st.lists(st.integers(0, 100)))
@@ -150,7 +157,7 @@ def test_split_finds_the_bad_file(names: list[str]) -> None:
             break
         part = work.pop()
         assert part.documents
-        assert (part.replaced, part.round, part.reread) == (frozenset({0}), 2, frozenset({1}))
+        assert (part.round, part.reread) == (2, frozenset({1}))
         if len(part.documents) == 1:
             alone.append(part.documents[0].id)
         else:

@@ -22,6 +22,7 @@ from bulkup.plan import OnChange
 from bulkup.providers import PROVIDERS
 from bulkup.run import Admitted, Order
 from bulkup.survey import survey
+from bulkup.tasks import threads
 from bulkup.terminal import JsonLines, progress, size, summary_lines
 
 _SENDING = "Sending"
@@ -145,7 +146,8 @@ def send(admitted: Admitted, ledger: Ledger, settings: Settings, subscribers: li
     """Run the event loop, on uvloop where it exists."""
 
     async def main() -> Summary:
-        return await running.send(admitted, ledger, settings, subscribers, signals=True)
+        with threads(1, "ledger") as thread:
+            return await running.send(admitted, ledger, settings, subscribers, ledger_thread=thread, signals=True)
 
     return anyio.run(main, backend_options={"use_uvloop": _has_uvloop()})
 

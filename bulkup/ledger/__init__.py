@@ -2,7 +2,8 @@
 
 from bulkup.ledger.admission import Admission
 from bulkup.ledger.marks import Answered, Ended, Initiated, Mark, Measured, Reset, Stored
-from bulkup.ledger.store import Candidate, Ledger, Leftover
+from bulkup.ledger.records import Candidate, Leftover
+from bulkup.ledger.store import Ledger
 
 __all__ = [
     "Admission",

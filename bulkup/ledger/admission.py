@@ -23,12 +23,13 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable, DropTable
 
-from bulkup.ledger.schema import documents, incoming, runs
+from bulkup.ledger.schema import documents, former_documents, incoming, runs
 from bulkup.model import Complaint, Invalid, Row, Stage, State
 
 CONTENT_CHANGED = "content_changed"
@@ -37,8 +38,19 @@ CONTENT_CHANGED = "content_changed"
 INVALID_ROW = "invalid_row"
 """The error code of a row that could not be sent at all."""
 
+JOB_FAILED = "job_failed"
+"""The error code of documents whose job failed, all of a batch for the sake of one perhaps."""
+
+_was_completed = and_(
+    documents.c.state == State.FAILED.value,
+    documents.c.stage == Stage.PREFLIGHT.value,
+    documents.c.document_id.is_not(None),
+)
+"""A completed row whose changed file could not be sent: still completed, as far as the vendor goes."""
+
 _BAD = "\0"
 _BATCH = 1000
+_KEPT = (State.COMPLETED, State.INITIATED, State.STORED, State.UNKNOWN)
 
 
 @dataclass(slots=True)
@@ -134,6 +146,7 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
             documents.c.attempts == 0,
         )
     )
+    _retire_failed(connection, run_id, now)
     is_bad = incoming.c.error.is_not(None)
     state = case((is_bad, literal(State.FAILED.value)), else_=literal(State.PENDING.value))
     names = ["row", "key", "provider", "target", "path", "filename", "cells", "share", "bundled"]
@@ -149,17 +162,18 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
         incoming.c.error,
         case((is_bad, literal(now))),
         literal(True),  # noqa: FBT003 - a column's value
+        literal(False),  # noqa: FBT003
         literal(0),
     ).where(literal(True))  # noqa: FBT003 - SQLite needs a WHERE between a SELECT and its ON CONFLICT
     target = [*names, "manifest", "admitted_by", "run_id", "state", "stage", "error_code", "error", "finished_at"]
-    target += ["retriable", "attempts"]
+    target += ["retriable", "alone", "attempts"]
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement = dialect.insert(documents).from_select(target, new)
     told = statement.excluded
     old = documents.c
     failed = old.state == State.FAILED.value
-    was_completed = and_(failed, old.stage == Stage.PREFLIGHT.value, old.document_id.is_not(None))
-    fresh = and_(or_(old.state == State.PENDING.value, and_(failed, old.retriable)), ~was_completed)
+    fresh = and_(or_(old.state == State.PENDING.value, and_(failed, old.retriable)), ~_was_completed)
+    settled = or_(fresh, _was_completed, old.state == State.COMPLETED.value)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["key"],
@@ -168,18 +182,36 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
                 "path": told.path,
                 "manifest": told.manifest,
                 "admitted_by": told.admitted_by,
-                "state": case((was_completed, literal(State.COMPLETED.value)), (fresh, told.state), else_=old.state),
+                "state": case((_was_completed, literal(State.COMPLETED.value)), (fresh, told.state), else_=old.state),
+                "alone": case((and_(fresh, old.error_code == JOB_FAILED), literal(True)), else_=old.alone),  # noqa: FBT003
+                **{name: case((settled, told[name]), else_=old[name]) for name in ("filename", "cells")},
+                **{name: case((fresh, told[name]), else_=old[name]) for name in ("target", "share", "bundled")},
                 **{
-                    name: case((fresh, told[name]), else_=old[name])
-                    for name in ("target", "filename", "cells", "share", "bundled")
-                },
-                **{
-                    name: case((fresh, told[name]), (was_completed, null()), else_=old[name])
+                    name: case((fresh, told[name]), (_was_completed, null()), else_=old[name])
                     for name in ("stage", "error_code", "error")
                 },
             },
         )
     )
+
+
+def _retire_failed(connection: Connection, run_id: str, now: str) -> None:
+    """Documents of rows that failed at the vendor, such as by their hash, go into the history.
+
+    So a document id on a row that is to be sent says that it was completed.
+    """
+    d = documents.c
+    rows = and_(
+        d.state == State.FAILED.value,
+        d.retriable,
+        d.document_id.is_not(None),
+        ~_was_completed,
+        d.key.in_(select(incoming.c.key)),
+    )
+    former = select(d.id, d.document_id, d.md5, literal(run_id), literal(now)).where(rows)
+    names = ["document", "document_id", "md5", "replaced_by", "replaced_at"]
+    connection.execute(insert(former_documents).from_select(names, former))
+    connection.execute(update(documents).where(rows).values(document_id=null()))
 
 
 def start_run(connection: Connection, run_id: str, manifest: str, now: str, rows: int) -> None:
@@ -203,6 +235,7 @@ def _values(row: Row) -> dict[str, object]:
         "cells": dict(row.cells),
         "share": row.share,
         "bundled": row.bundled,
+        "group": row.group,
         "error": None,
     }
 
@@ -223,6 +256,7 @@ def _invalid(row: Invalid) -> dict[str, object]:
         "cells": dict(row.cells),
         "share": row.share,
         "bundled": row.bundled,
+        "group": row.group,
         "error": "; ".join(_without_file(complaint) for complaint in row.complaints),
     }
 
@@ -256,7 +290,7 @@ def _moved(connection: Connection, name: str) -> Iterator[Complaint]:
         select(incoming.c.row, incoming.c.key, documents.c.target, documents.c.row.label("first"))
         .join(documents, documents.c.key == incoming.c.key)
         .where(incoming.c.error.is_(None), documents.c.share != incoming.c.share)
-        .where(documents.c.state.in_([s.value for s in State if s not in {State.PENDING, State.FAILED}]))
+        .where(or_(_was_completed, documents.c.state.in_([s.value for s in _KEPT])))
         .order_by(incoming.c.row)
     )
     for row, key, target, _ in connection.execute(query).all():
@@ -268,8 +302,12 @@ def _moved(connection: Connection, name: str) -> Iterator[Complaint]:
 
 def _torn(connection: Connection, name: str) -> Iterator[Complaint]:
     """Rows of a group of which another row is bad: half a document is none."""
-    bad = select(incoming.c.share).where(incoming.c.error.is_not(None), incoming.c.bundled)
-    query = select(incoming.c.row).where(incoming.c.bundled, incoming.c.error.is_(None), incoming.c.share.in_(bad))
+    failed = incoming.c.error.is_not(None)
+    shares = select(incoming.c.share).where(failed, incoming.c.bundled)
+    # of a row whose columns are bad only the group's name is known
+    named = select(incoming.c.provider, incoming.c.group).where(failed, incoming.c.share == "", incoming.c.group != "")
+    torn = or_(incoming.c.share.in_(shares), tuple_(incoming.c.provider, incoming.c.group).in_(named))
+    query = select(incoming.c.row).where(incoming.c.bundled, ~failed, torn)
     for (row,) in connection.execute(query.order_by(incoming.c.row)).all():
         complaint = Complaint(name, "another row of its group can't be sent", row, None, "group")
         _refuse(connection, incoming.c.row == row, complaint)

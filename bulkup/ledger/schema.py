@@ -48,6 +48,7 @@ documents = Table(
     Column("error_code", Text),
     Column("error", Text),
     Column("retriable", Boolean, nullable=False, default=True),
+    Column("alone", Boolean, nullable=False, default=False),  # its batch failed for one row's sake, perhaps this one's
     Column("flow", Text),
     Column("job_id", Text),
     Column("document_id", Text),
@@ -86,6 +87,7 @@ incoming = Table(
     Column("cells", JSON, nullable=False),
     Column("share", Text, nullable=False),
     Column("bundled", Boolean, nullable=False),
+    Column("group", Text),
     Column("error", Text),
     prefixes=["TEMPORARY"],
 )

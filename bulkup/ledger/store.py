@@ -6,7 +6,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -38,42 +37,10 @@ from bulkup.errors import BulkupError, LedgerError, LedgerWriteError
 from bulkup.ledger import admission as admitting
 from bulkup.ledger.admission import Admission
 from bulkup.ledger.marks import Mark, write
+from bulkup.ledger.records import Candidate, Leftover, Parse
 from bulkup.ledger.schema import VERSION, documents, former_documents, incoming, meta, metadata, runs
 from bulkup.model import SKIPPED, Columns, Complaint, Content, Document, Invalid, Stage, State
 from bulkup.model import Row as ManifestRow
-
-Parse = Callable[[str, Mapping[str, object]], Columns]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A row that a run may have to send.
-
-    Attributes:
-        share: rows with the same value may share one init; or, if bundled, make one document.
-        sent: what was sent, if it is completed.
-    """
-
-    document: Document[Columns]
-    share: str
-    bundled: bool
-    sent: Content | None
-
-
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """A row that an earlier run left half-way, or could not decide."""
-
-    document: Document[Columns]
-    share: str
-    bundled: bool
-    state: State
-    flow: str
-    job_id: str | None
-    document_id: str | None
-    content: Content
-    initiated_at: str
-
 
 _HALFWAY = [State.INITIATED.value, State.STORED.value, State.UNKNOWN.value]
 
@@ -214,19 +181,28 @@ class Ledger:
         order = (d.bundled, d.share, d.row)
         other = documents.alias()
         undecided = exists().where(
-            other.c.share == d.share, other.c.admitted_by == run_id, other.c.bundled, other.c.state.in_(_HALFWAY)
+            other.c.admitted_by == run_id,
+            other.c.provider == provider,
+            other.c.bundled == d.bundled,  # so that the index is used to its end
+            other.c.share == d.share,
+            other.c.state.in_(_HALFWAY),
         )
         query = (
             select(documents)
             .where(d.admitted_by == run_id, d.provider == provider)
-            .where(or_(d.state == State.PENDING.value, and_(d.state == State.COMPLETED.value, d.run_id != run_id)))
+            .where(
+                or_(
+                    d.state == State.PENDING.value,
+                    and_(d.state == State.COMPLETED.value, or_(d.run_id != run_id, d.bundled)),
+                )
+            )
             .where(or_(~d.bundled, ~undecided))  # a group waits until all of its files are decided
             .order_by(*order)
             .limit(limit)
         )
         if after is not None:
             query = query.where(tuple_(*order) > tuple_(after.bundled, after.share, after.document.number))
-        return [self._candidate(row) for row in self._connection.execute(query)]
+        return [self._candidate(row, run_id) for row in self._connection.execute(query)]
 
     def leftovers(self, run_id: str, provider: str, after: Leftover | None, limit: int) -> list[Leftover]:
         """Rows that an earlier run left initiated, stored, unknown or failed for good; those of one job together."""
@@ -258,7 +234,8 @@ class Ledger:
         d = documents.c
         query = (
             select(d.stored_at, d.finished_at)
-            .where(d.provider == provider, d.state == State.COMPLETED.value, d.stored_at.is_not(None))
+            .join(runs, runs.c.run_id == d.run_id)
+            .where(d.provider == provider, d.state == State.COMPLETED.value, d.stored_at >= runs.c.started_at)
             .order_by(d.id.desc())
             .limit(1000)
         )
@@ -352,9 +329,10 @@ class Ledger:
         columns = self._parse(row.provider, row.cells)
         return Document(row.id, row.key, row.row, row.provider, row.target, row.path, row.filename, columns)
 
-    def _candidate(self, row: Row[Any]) -> Candidate:
+    def _candidate(self, row: Row[Any], run_id: str) -> Candidate:
         sent = _content(row) if row.state == State.COMPLETED.value else None
-        return Candidate(self._document(row), row.share, row.bundled, sent)
+        now = sent is not None and row.run_id == run_id
+        return Candidate(self._document(row), row.share, row.bundled, sent, now, row.alone)
 
     def _leftover(self, row: Row[Any]) -> Leftover:
         return Leftover(

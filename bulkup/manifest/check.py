@@ -84,7 +84,14 @@ class _Check:
             cells=self._cells,
             share=self._share,
             bundled=self._bundled,
+            group=self._group(),
         )
+
+    def _group(self) -> str:
+        """What the cell says that bundles rows, whether the other cells are good or not."""
+        kind = self._schema.kinds.get(self._common.get("provider") or self._schema.provider or "")
+        value = self._cells.get(kind.group_column) if kind is not None and kind.group_column else None
+        return "" if value is None else str(value)
 
     def _complain(self, text: str, column: str | None = None, value: object = None) -> None:
         record = self._record
@@ -139,6 +146,7 @@ class _Check:
             share=self._share,
             bundled=self._bundled,
             line=self._record.line,
+            group=self._group() if self._bundled else "",
         )
 
     def _provider(self) -> str | None:

@@ -39,6 +39,8 @@ _FAILED = "failed"
 class LightReachColumns(Columns):
     """A LightReach row: the account, the document's type, and how it is to be filed."""
 
+    group_column: ClassVar[str | None] = "group"
+
     account_id: Id
     type: Text
     external_reference: Text | None = None
@@ -154,10 +156,15 @@ class LightReach:
 
     async def find(self, api: Caller, traces: Sequence[Trace], claimed: frozenset[str]) -> Sequence[Receipt | None]:
         """See `Finder.find`: by reference, type, names and hashes in the account's lists, archived ones too."""
+        return remote.find(await self.list_all(api, traces), traces, claimed)
+
+    async def list_all(self, api: Caller, traces: Sequence[Trace]) -> list[RemoteDocument]:
+        """All documents of the account that the traces name."""
         account = _columns([trace.outgoing for trace in traces]).account_id
-        listed = await self.list_documents(api, account)
-        listed += await self.list_documents(api, account, archived=True)
-        return remote.find(listed, traces, claimed)
+        return [
+            *await self.list_documents(api, account),
+            *await self.list_documents(api, account, archived=True),
+        ]
 
     def fallback(self) -> Adapter:
         """v1 (guide, table of statuses: 503)."""
@@ -276,8 +283,8 @@ class LightReachV1:
         return remote.receipts(found, [d.document.filename for d in documents], [d.content for d in documents])
 
     async def find(self, api: Caller, traces: Sequence[Trace], claimed: frozenset[str]) -> Sequence[Receipt | None]:
-        """As v2: both flows file into the same account."""
-        return await self.v2.find(api, traces, claimed)
+        """As v2: both flows file into the same account; but v1 is not known to keep a reference."""
+        return remote.find(await self.v2.list_all(api, traces), traces, claimed, reference_kept=False)
 
 
 def _columns(documents: Sequence[Outgoing]) -> LightReachColumns:

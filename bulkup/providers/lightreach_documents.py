@@ -152,18 +152,22 @@ def _md5(value: str | None) -> str | None:
     return digest.hex() if len(digest) == _MD5_BYTES else None
 
 
-def find(listed: Sequence[RemoteDocument], traces: Sequence[Trace], claimed: frozenset[str]) -> list[Receipt | None]:
+def find(
+    listed: Sequence[RemoteDocument], traces: Sequence[Trace], claimed: frozenset[str], *, reference_kept: bool = True
+) -> list[Receipt | None]:
     """The document that each trace became, among those of its account that no other row holds.
 
     A document counts when type, reference, file names and hashes (sizes, where there is no hash) agree and it is not
-    older than the init. Rows of one group are one document with exactly their files.
+    older than the init. Rows of one group are one document with exactly their files. ``reference_kept``: the flow is
+    known to keep the reference; else a document without one may be meant.
     """
     free = [document for document in listed if document.id not in claimed]
     found: dict[int, Receipt] = {}
     order = sorted(range(len(traces)), key=lambda index: _unit(traces[index], index))
     for _, members in groupby(order, key=lambda index: _unit(traces[index], index)):
         unit = list(members)
-        match = next((document for document in free if _is(document, [traces[index] for index in unit])), None)
+        of_unit = [traces[index] for index in unit]
+        match = next((document for document in free if _is(document, of_unit, reference_kept=reference_kept)), None)
         if match is not None:
             free.remove(match)
             found.update(dict.fromkeys(unit, Receipt(match.id)))
@@ -176,10 +180,11 @@ def _unit(trace: Trace, index: int) -> tuple[str, ...]:
     return ("", *map(str, columns.share)) if columns.bundled else (f"{index:09}",)
 
 
-def _is(document: RemoteDocument, unit: Sequence[Trace]) -> bool:
+def _is(document: RemoteDocument, unit: Sequence[Trace], *, reference_kept: bool) -> bool:
     first = unit[0]
     _, kind, reference, _ = first.outgoing.document.columns.share
-    if document.type != kind or document.external_reference != reference or len(document.files) != len(unit):
+    references = {reference} if reference_kept else {reference, None}
+    if document.type != kind or document.external_reference not in references or len(document.files) != len(unit):
         return False
     if not _recent(document.created_at, first.initiated_at):
         return False

@@ -1,0 +1,44 @@
+"""Rows of the ledger, as the engine gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bulkup.model import Columns, Content, Document, State
+
+Parse = Callable[[str, Mapping[str, object]], Columns]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A row that a run may have to send.
+
+    Attributes:
+        share: rows with the same value may share one init; or, if bundled, make one document.
+        sent: what was sent, if it is completed.
+        now: it was completed in this run.
+        alone: it must not share an init.
+    """
+
+    document: Document[Columns]
+    share: str
+    bundled: bool
+    sent: Content | None
+    now: bool = False
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A row that an earlier run left half-way, or could not decide."""
+
+    document: Document[Columns]
+    share: str
+    bundled: bool
+    state: State
+    flow: str
+    job_id: str | None
+    document_id: str | None
+    content: Content
+    initiated_at: str
