@@ -97,6 +97,9 @@ def _adapter(name: str, environment: Mapping[str, str], base_url: str | None) ->
     prefix = f"BULKUP_{name.upper()}_"
     found = {setting: _setting(prefix + setting.upper(), environment) for setting in provider.settings}
     values = {setting: value for setting, value in found.items() if value}
+    for setting, value in values.items():
+        if not value.isprintable():
+            raise ConfigError(f"{prefix}{setting.upper()}: holds a line break or another control character")
     if not any(all(setting in values for setting in needed) for needed in provider.credentials):
         ways = " or ".join(
             " and ".join(prefix + setting.upper() for setting in needed) for needed in provider.credentials

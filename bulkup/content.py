@@ -201,10 +201,10 @@ def digest(path: str, name: str, stopped: Callable[[], bool]) -> str | None:
     hash_ = hashlib.new(name, usedforsecurity=False)
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as above
-            while chunk := file.read(CHUNK):
-                if stopped():
-                    return None
+            while not stopped() and (chunk := file.read(CHUNK)):
                 hash_.update(chunk)
+            if stopped():
+                return None
     except (OSError, ValueError):
         return None
     return hash_.hexdigest()

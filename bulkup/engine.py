@@ -109,6 +109,10 @@ class Run:
         Raises:
             LedgerWriteError: the ledger can't be written any more; what was sent is reconciled by the next run.
         """
+        async with _listening(self.interrupt if signals else None):
+            return await self._run()
+
+    async def _run(self) -> Summary:
         began = self._clock.monotonic()
         hosts = {name: adapter.base_url for name, adapter in self._adapters.items()}
         self._emit(RunStarted(self._run_id, self._rows, self._ledger.name, hosts))
@@ -119,7 +123,7 @@ class Run:
                 self._emit(row)
             tools = Tools(self._run_id, self._transport, journal, files, self._terms, self._clock, self._emit)
             try:
-                async with _listening(self.interrupt if signals else None), task_group() as group:
+                async with task_group() as group:
                     group.start_soon(journal.run)
                     with self._working:
                         await gather(
@@ -206,7 +210,7 @@ async def _limited(
 
 @asynccontextmanager
 async def _listening(interrupt: Callable[[], None] | None) -> AsyncIterator[None]:
-    """Call ``interrupt`` at each SIGINT and SIGTERM."""
+    """Call ``interrupt`` at each SIGINT and SIGTERM; once that is over the process only ends, and they are ignored."""
     if interrupt is None:
         yield
         return
@@ -218,6 +222,7 @@ async def _listening(interrupt: Callable[[], None] | None) -> AsyncIterator[None
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -10,6 +10,7 @@ from typing import BinaryIO, TextIO
 import orjson
 
 from bulkup.ledger.admission import INVALID_ROW
+from bulkup.providers import COLUMNS
 
 FIELDS = (
     "key",
@@ -53,9 +54,11 @@ def write_jsonl(rows: Iterable[Mapping[str, object]], out: BinaryIO) -> int:
 
 
 def own_columns(rows: Iterable[Mapping[str, object]]) -> list[str]:
-    """The names of the rows' own columns, in the order they first appear."""
+    """The names of the rows' own columns: all that their providers know, then others in the order they appear."""
     names: dict[str, None] = {}
     for row in rows:
+        kind = COLUMNS.get(str(row["provider"]))
+        names.update(dict.fromkeys(kind.model_fields if kind is not None else ()))
         names.update(dict.fromkeys(_cells(row)))
     return [name for name in names if name not in FIELDS]
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from anyio.abc import ObjectSendStream
 
-from bulkup.events import DocumentEnded
+from bulkup.events import DocumentEnded, Notice
 from bulkup.lane import Lane
 from bulkup.ledger import Candidate, Ledger, Leftover
 from bulkup.ledger.admission import CONTENT_CHANGED
@@ -72,6 +72,8 @@ async def reconcile(lane: Lane, tools: Tools, ledger: LedgerReader) -> None:
     held: list[Leftover] = []
     while not lane.stopped:
         page = await ledger.leftovers(tools.run_id, lane.api.adapter.name, last)
+        if page and last is None:
+            tools.emit(Notice(f"{lane.api.adapter.name}: asking what became of rows that an earlier run left half-way"))
         found = groups([*held, *page])
         # the last job's rows may go on in the next page
         held = found.pop() if page and found else []

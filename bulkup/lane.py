@@ -78,13 +78,14 @@ class Lane:
     def stop(self, reason: str | None = None) -> None:
         """Take no more batches; what is in flight goes on."""
         if reason is not None and not self.stopped:
-            self._tools.emit(Notice(f"{self.api.adapter.name}: stopped, the rest stays pending: {reason}"))
+            self._tools.emit(Notice(f"{self.api.adapter.name}: stopped, no more rows are taken: {reason}"))
         self.stopped = True
 
     def stop_for(self, failure: Failure) -> None:
         """Stop if every other row would fail alike."""
         if stops_lane(failure, self._tools.terms.backoff.patience):
-            self.stop(failure.text)
+            wait = f" (it asks to wait {failure.retry_after:.0f} s)" if failure.retry_after else ""
+            self.stop(failure.text + wait)
 
     async def send(self, batch: Batch) -> None:
         """A worker's work: bring every document of a batch to the store, or to a recorded end."""
@@ -268,6 +269,9 @@ class Lane:
         """A finisher's work: what became of documents whose bytes are stored."""
         try:
             answer = await self.ask(flying, self._tools.terms.job_timeout)
+            if isinstance(answer, Failure) and answer.code == JOB_TIMEOUT:
+                last = await self.probe(flying, 0)  # the stream may have held back what the job says
+                answer = answer if isinstance(last, Failure) and last.code == JOB_OPEN else last
             if not isinstance(answer, Failure):
                 await self.outcomes.conclude(flying.outgoing, answer)
             elif answer.code == JOB_TIMEOUT or final(answer):

@@ -19,7 +19,7 @@ from bulkup import config, content, manifest
 from bulkup.clock import Clock
 from bulkup.config import Settings
 from bulkup.engine import Run
-from bulkup.errors import ManifestError
+from bulkup.errors import LedgerError, ManifestError
 from bulkup.events import Subscriber, Summary
 from bulkup.http import Http
 from bulkup.ledger import Ledger
@@ -74,6 +74,8 @@ def parse(provider: str, cells: Mapping[str, object]) -> Columns:
 
 def open_ledger(path: Path | None, *, exclusive: bool = True) -> Ledger:
     """The ledger at ``path``; see `Ledger`."""
+    if path is not None and content.is_url(str(path).replace(":/", "://", 1)):
+        raise LedgerError(f"{str(path).partition(':')[0]} ledgers are not supported yet: name a file")
     return Ledger(path, parse=parse, exclusive=exclusive)
 
 

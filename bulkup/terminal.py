@@ -46,8 +46,8 @@ def summary_lines(summary: Summary) -> list[str]:
 
 def start_line(event: RunStarted) -> str:
     """What is about to be sent where."""
-    hosts = ", ".join(f"{name} at {url}" for name, url in event.hosts.items()) or "nowhere"
-    return f"run {event.run_id}: {event.rows} rows, sending to {hosts}"
+    hosts = ", ".join(f"{name} at {url}" for name, url in event.hosts.items())
+    return f"run {event.run_id}: {event.rows} rows, {f'sending to {hosts}' if hosts else 'none of them to be sent'}"
 
 
 def failure_line(event: DocumentEnded) -> str:

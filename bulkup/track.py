@@ -43,7 +43,7 @@ class Following:
 
     streams: int = 64
     reopen: int = 3
-    silence: float = 75.0
+    silence: float = 45.0
     poll_every: float = 2.0
     grace: float = 6.0
     polls_per_second: float = 100.0
@@ -126,7 +126,10 @@ class Tracker:
         while True:
             if opened <= self._following.reopen and self.open < self._following.streams:
                 opened += 1
+                started = self._clock.monotonic()
                 event = await self._listen(api, job)
+                if self._clock.monotonic() - started >= self._following.silence:
+                    opened = self._following.reopen + 1  # nothing gets through this stream: poll from now on
                 pause = self._clock.dice() * min(2**opened, 8) / 4
             else:
                 event = await self._poll(api, job, grace=self._clock.monotonic() - began < self._following.grace)

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import resource
 import signal
 import sqlite3
@@ -164,6 +165,7 @@ def test_a_cut_json_manifest_is_refused(archive: Archive, server: Server) -> Non
         (["run", "m.csv", "--base-url", "ftp://x"], "--base-url: must be like https://host"),
         (["run", "m.csv", "--ledger", "no/folder/x.db"], "can't open the ledger"),
         (["run", "m.csv", "--ledger", "m.csv"], "m.csv"),
+        (["run", "m.csv", "--ledger", "postgresql://u:secret@h/x"], "postgresql ledgers are not supported yet"),
         (["export", "--ledger", "none.db"], "there is no ledger here"),
         (["status", "--ledger", "none.db"], "there is no ledger here"),
         (["sandbox", "--host", "0.0.0.0"], "loopback"),
@@ -179,6 +181,7 @@ def test_usage_errors_are_exit_2(archive: Archive, server: Server, arguments: li
     done = bulkup(*arguments, environment=server.environment, cwd=archive.folder)
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
+    assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -331,6 +334,40 @@ def test_ctrl_c_twice_stops_at_once(archive: Archive, server: Server) -> None:
     assert "3 rows = 0 completed + 0 failed + 0 skipped + 0 unknown + 3 pending" in out
     assert bulkup("run", manifest, environment=environment, cwd=archive.folder).returncode == 0
     assert accounts(server, "int2") == ["0.pdf", "1.pdf", "2.pdf"]
+
+
+def test_more_ctrl_c_change_nothing(archive: Archive, server: Server) -> None:
+    """A third and fourth SIGINT, while the run ends, neither crash it nor hide its summary."""
+    manifest = small(archive, "int4", files=60)
+    server.faults({"kind": "latency", "step": "put", "seconds": 30})
+    run = start("run", manifest, "--json", environment=server.environment, cwd=archive.folder)
+    _wait_for_state(archive.ledger, "initiated")
+    for _ in range(40):
+        run.send_signal(signal.SIGINT)
+        try:
+            run.wait(timeout=0.02)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+    out, err = run.communicate(timeout=20)
+    server.faults()
+    assert run.returncode == 130, err
+    assert "Traceback" not in err
+    assert json.loads(out.splitlines()[-1])["pending"] == 60
+
+
+def test_ctrl_c_while_the_manifest_is_read(archive: Archive, server: Server) -> None:
+    """Before anything is sent, one SIGINT ends it with one line and 130."""
+    os.mkfifo(archive.folder / "m.jsonl")
+    run = start("run", "m.jsonl", environment=server.environment, cwd=archive.folder)
+    with (archive.folder / "m.jsonl").open("w") as manifest:  # opens once the run reads it
+        manifest.write("{}\n")
+        manifest.flush()
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert err.splitlines()[-1] == "bulkup: interrupted"
+    assert "Traceback" not in err
 
 
 def test_a_full_disk_ends_in_one_line(archive: Archive, server: Server) -> None:

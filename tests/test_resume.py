@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from contextlib import closing
@@ -91,7 +92,7 @@ async def test_what_cannot_be_asked_about_stays(archive: Archive) -> None:
         sandbox.faults = faults({"kind": "status", "step": "job", "status": 503})
         summary = await archive.upload(sandbox, settle=0)
         assert (summary.pending, summary.exit_code) == (1, 1)
-        assert "can't ask" in archive.notices()[0]
+        assert "can't ask" in archive.notices()[-1]
         assert [row["state"] for row in archive.ledger_rows()] == ["initiated"]
         sandbox.faults = Faults()
         assert (await archive.upload(sandbox)).completed == 1
@@ -253,3 +254,105 @@ def login(sandbox: Sandbox, options: LightReachOptions) -> dict[str, str]:
         "BULKUP_LIGHTREACH_USERNAME": options.username,
         "BULKUP_LIGHTREACH_PASSWORD": options.password,
     }
+
+
+async def test_a_silent_stream_is_polled_at_the_deadline(archive: Archive) -> None:
+    """A proxy that holds the stream back does not make a finished job unknown."""
+    archive.add("a.pdf")
+    async with Sandbox(faults=faults({"kind": "stall", "step": "stream", "events": 0})) as sandbox:
+        assert (await archive.upload(sandbox, job_timeout=0.5)).completed == 1
+        assert sandbox.requests["lightreach", "job"] == 1
+
+
+async def test_a_failed_check_is_never_a_completion(archive: Archive) -> None:
+    """A document whose hash was wrong stays a failure when its file is missing in the next runs."""
+    path = archive.add("a.pdf")
+    async with Sandbox(faults=faults({"kind": "wrong_hash"})) as sandbox:
+        await archive.upload(sandbox)
+        path.unlink()
+        for _ in range(2):
+            assert (await archive.upload(sandbox)).failed == 1
+
+
+async def test_one_bad_file_does_not_fail_its_batch_for_ever(archive: Archive) -> None:
+    """Rows of a failed job go one by one in the next run, and all but the culprit complete."""
+    for number in range(24):
+        archive.add(f"{number}.pdf")
+    archive.add("poison.pdf")
+    async with Sandbox(faults=faults({"kind": "job_failed", "match": "poison", "message": "virus"})) as sandbox:
+        assert (await archive.upload(sandbox)).failed == 25
+        summary = await archive.upload(sandbox)
+        assert (summary.completed, summary.failed) == (24, 1)
+        assert len(sandbox.lightreach.documents) == 24
+
+
+@pytest.mark.parametrize("columns", ["state = 'initiated', document_id = NULL", "state = 'stored', document_id = NULL"])
+async def test_v1_is_found_by_its_list_though_it_keeps_no_reference(archive: Archive, columns: str) -> None:
+    """A killed multipart upload is not repeated because the vendor does not return the reference."""
+    archive.add("a.pdf", external_reference="r")
+    async with Sandbox(options=LightReachOptions(signed_urls=False)) as sandbox:
+        await archive.upload(sandbox)
+        rewind(archive, columns)
+        assert (await archive.upload(sandbox)).completed == 1
+        assert len(sandbox.lightreach.documents) == 1
+
+
+async def test_a_stores_long_retry_after_stops_the_vendor(archive: Archive) -> None:
+    """A store that asks for an hour fails what was told so, and leaves the rest pending."""
+    for number in range(60):
+        archive.add(f"{number}.pdf", external_reference=str(number))
+    plan = faults({"kind": "status", "step": "put", "status": 503, "retry_after": 3600, "times": 1})
+    async with Sandbox(faults=plan) as sandbox:
+        summary = await archive.upload(sandbox, concurrency=4, settle=0)
+        assert summary.failed <= 1
+        assert summary.pending >= 40
+        assert sandbox.requests["lightreach", "init"] < 20
+
+
+async def test_probes_share_one_login(archive: Archive) -> None:
+    """Forty jobs in doubt are asked about with one token."""
+    for number in range(40):
+        archive.add(f"{number}.pdf", external_reference=str(number))
+    options = LightReachOptions()
+    async with Sandbox(options=options) as sandbox:
+        await archive.upload(sandbox)
+        rewind(archive, BEFORE_STORED)
+        summary = await archive.upload(sandbox, environment=login(sandbox, options))
+        assert (summary.completed, sandbox.requests["lightreach", "login"]) == (40, 1)
+
+
+async def test_a_page_added_to_a_reconciled_group_goes_with_it(archive: Archive) -> None:
+    """A group is one document, also when its other pages were completed by asking."""
+    for number in range(2):
+        archive.add(f"{number}.png", group="scan")
+    async with Sandbox() as sandbox:
+        await archive.upload(sandbox)
+        rewind(archive, BEFORE_STORED)
+        archive.add("2.png", group="scan")
+        assert (await archive.upload(sandbox)).completed == 3
+        assert len(sandbox.lightreach.documents[-1].files) == 3
+
+
+async def test_a_changed_file_under_a_kept_key_has_its_new_name(archive: Archive) -> None:
+    """The same key with another file uploads that file under its own name."""
+    archive.add("a.pdf", key="K")
+    async with Sandbox() as sandbox:
+        await archive.upload(sandbox)
+        archive.rows.clear()
+        archive.add("b.png", b"other", key="K")
+        assert (await archive.upload(sandbox)).completed == 1
+        assert sandbox.lightreach.documents[-1].files[0].name == "b.png"
+
+
+async def test_cancelling_an_upload_leaves_a_true_ledger(archive: Archive) -> None:
+    """An application may cancel `upload` at any moment: the next one completes each row once."""
+    for number in range(200):
+        archive.add(f"{number}.pdf", external_reference=str(number))
+    async with Sandbox() as sandbox:
+        for milliseconds in (1, 5, 20, 50, 100, 200, 300):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(milliseconds / 1000):
+                    await archive.upload(sandbox, concurrency=2)
+        summary = await archive.upload(sandbox)
+        assert summary.completed + summary.skipped == 200
+        assert len(sandbox.lightreach.documents) == 200

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 import typer
 
@@ -27,13 +29,22 @@ app.command("sandbox")(sandbox.sandbox)
 app.command("demo")(demo.demo)
 
 
+class _InterruptedError(BaseException):
+    """Ctrl-C while nothing is sent yet; not a KeyboardInterrupt, of which typer makes an end without a word."""
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise _InterruptedError
+
+
 def main() -> None:
     """Run the command line and exit with its code."""
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except BulkupError as error:
         print(f"bulkup: {error}", file=sys.stderr)  # noqa: T201 - the one place that shows an error
         sys.exit(2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
+    except (_InterruptedError, KeyboardInterrupt):
         print("bulkup: interrupted", file=sys.stderr)  # noqa: T201
         sys.exit(130)
