@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Annotated
 
 import anyio
@@ -149,15 +150,7 @@ def send(admitted: Admitted, ledger: Ledger, settings: Settings, subscribers: li
         with threads(1, "ledger") as thread:
             return await running.send(admitted, ledger, settings, subscribers, ledger_thread=thread, signals=True)
 
-    return anyio.run(main, backend_options={"use_uvloop": _has_uvloop()})
-
-
-def _has_uvloop() -> bool:
-    try:
-        import uvloop  # noqa: F401, PLC0415 - asked for, not used
-    except ImportError:
-        return False
-    return True
+    return anyio.run(main, backend_options={"use_uvloop": find_spec("uvloop") is not None})
 
 
 def _hint(summary: Summary, settings: Settings) -> None:
