@@ -15,7 +15,7 @@ import pytest
 import bulkup
 from bulkup.events import DocumentEnded, Event, Notice
 from bulkup.run import open_ledger
-from bulkup.sandbox import Sandbox
+from bulkup.sandbox import LightReachOptions, Sandbox
 
 QUICK: dict[str, object] = {"retry_for": 0.5, "settle": 0.3, "job_timeout": 5, "drain": 5}
 """Patience for tests: long enough to retry, short enough to fail soon."""
@@ -93,6 +93,15 @@ def stored(sandbox: Sandbox) -> list[tuple[str, str, str | float | None, tuple[t
         ),
         key=repr,
     )
+
+
+def login(sandbox: Sandbox, options: LightReachOptions) -> dict[str, str]:
+    """An environment with a user instead of a token."""
+    return {
+        "BULKUP_LIGHTREACH_BASE_URL": f"{sandbox.url}/lightreach",
+        "BULKUP_LIGHTREACH_USERNAME": options.username,
+        "BULKUP_LIGHTREACH_PASSWORD": options.password,
+    }
 
 
 def sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ import pytest
 import bulkup
 from bulkup.model import State
 from bulkup.sandbox import Faults, LightReachOptions, Rule, Sandbox
-from tests.conftest import Archive
+from tests.conftest import Archive, login
 
 BEFORE_STORED = "state = 'initiated', document_id = NULL, stored_at = NULL, finished_at = NULL"
 BEFORE_COMPLETED = "state = 'stored', document_id = NULL, finished_at = NULL"
@@ -245,15 +245,6 @@ async def test_a_login_that_fails_fails_for_all(archive: Archive) -> None:
         assert summary.failed + summary.pending == 40
         assert {end.error_code for end in archive.ended().values()} == {"unauthorized"}
         assert sandbox.requests["lightreach", "login"] == 1
-
-
-def login(sandbox: Sandbox, options: LightReachOptions) -> dict[str, str]:
-    """An environment with a user instead of a token."""
-    return {
-        "BULKUP_LIGHTREACH_BASE_URL": f"{sandbox.url}/lightreach",
-        "BULKUP_LIGHTREACH_USERNAME": options.username,
-        "BULKUP_LIGHTREACH_PASSWORD": options.password,
-    }
 
 
 async def test_a_silent_stream_is_polled_at_the_deadline(archive: Archive) -> None:

@@ -11,7 +11,7 @@ from blockbuster import blockbuster_ctx
 
 import bulkup
 from bulkup.sandbox import Faults, LightReachOptions, Rule, Sandbox
-from tests.conftest import Archive, sha256, stored
+from tests.conftest import Archive, login, sha256, stored
 
 
 async def test_every_file_arrives_once_with_its_bytes(archive: Archive) -> None:
@@ -180,12 +180,7 @@ async def test_login_with_username_and_password(archive: Archive) -> None:
         archive.add(f"{number}.pdf", external_reference=str(number))
     options = LightReachOptions()
     async with Sandbox(options=options) as sandbox:
-        environment = {
-            "BULKUP_LIGHTREACH_BASE_URL": f"{sandbox.url}/lightreach",
-            "BULKUP_LIGHTREACH_USERNAME": options.username,
-            "BULKUP_LIGHTREACH_PASSWORD": options.password,
-        }
-        summary = await archive.upload(sandbox, environment=environment)
+        summary = await archive.upload(sandbox, environment=login(sandbox, options))
         assert summary.completed == 60
         assert sandbox.requests["lightreach", "login"] == 1
 
@@ -197,12 +192,7 @@ async def test_a_token_that_is_refused_is_renewed_once(archive: Archive) -> None
     options = LightReachOptions()
     faults = Faults(rules=(Rule(kind="status", step="init", status=401, times=1, after=5),))
     async with Sandbox(options=options, faults=faults) as sandbox:
-        environment = {
-            "BULKUP_LIGHTREACH_BASE_URL": f"{sandbox.url}/lightreach",
-            "BULKUP_LIGHTREACH_USERNAME": options.username,
-            "BULKUP_LIGHTREACH_PASSWORD": options.password,
-        }
-        summary = await archive.upload(sandbox, environment=environment)
+        summary = await archive.upload(sandbox, environment=login(sandbox, options))
         assert summary.completed == 20
         assert sandbox.requests["lightreach", "login"] == 2
 
