@@ -7,7 +7,8 @@ Sources: the vendors' guides for their APIs; for object stores the decision tabl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from html import unescape
 
 import orjson
@@ -30,12 +31,36 @@ _LONGEST_ERROR = 1000
 _SERVER_ERROR = 500
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a vendor's error says beyond its status; None: nothing.
+
+    Attributes:
+        code: a stable snake_case word for the ledger.
+        words: the vendor's own.
+        retry_after: seconds it asks to wait.
+    """
+
+    code: str | None = None
+    words: str | None = None
+    retry_after: float | None = None
+
+
+Explain = Callable[[Mapping[str, str], Mapping[str, object]], Explanation]
+
+
 def ok(status: int) -> bool:
     """Any 2xx: the guides name no other success."""
     return 200 <= status < 300  # noqa: PLR2004 - the range is the definition
 
 
-def judge_api(status: int, headers: Mapping[str, str], body: bytes, secrets: Iterable[str] = ()) -> Failure | None:
+def judge_api(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    secrets: Iterable[str] = (),
+    explain: Explain | None = None,
+) -> Failure | None:
     """What a vendor's API said.
 
     Args:
@@ -43,19 +68,31 @@ def judge_api(status: int, headers: Mapping[str, str], body: bytes, secrets: Ite
         headers: names in lower case.
         body: the answer's bytes, whatever they are.
         secrets: values to take out of the vendor's words.
+        explain: reads the vendor's own form of an error.
     """
     if ok(status):
         return None
     transient = status in _TRANSIENT
-    code = _WORDS.get(status) or ("server_error" if status >= _SERVER_ERROR else "rejected")
+    said = Explanation() if explain is None else explain(headers, _object(body))
+    words = _vendor_words(body, secrets) if said.words is None else scrub(said.words, secrets, _LONGEST_ERROR)
+    wait = retry_after(headers.get("retry-after"))
     return Failure(
-        code=code,
-        text=_sentence(status, _vendor_words(body, secrets)),
+        code=said.code or _WORDS.get(status) or ("server_error" if status >= _SERVER_ERROR else "rejected"),
+        text=_sentence(status, words),
         again=Again.SAME if transient else Again.NEVER,
         answered=True,
-        retry_after=retry_after(headers.get("retry-after")) if transient else None,
+        retry_after=(said.retry_after if wait is None else wait) if transient else None,
         status=status,
     )
+
+
+def _object(body: bytes) -> Mapping[str, object]:
+    """The body as a JSON object; empty if it is none."""
+    try:
+        value = orjson.loads(body)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def judge_store(status: int, headers: Mapping[str, str], body: bytes) -> Failure | None:
@@ -93,16 +130,9 @@ def _sentence(status: int, words: str) -> str:
 
 def _vendor_words(body: bytes, secrets: Iterable[str]) -> str:
     """The message of a JSON error where that is all there is, else the body as it stands."""
-    text = _plain(body)
-    try:
-        error = orjson.loads(body)
-    except ValueError:
-        return scrub(text, secrets, _LONGEST_ERROR)
-    if isinstance(error, dict) and len(error) == 1:
-        (inner,) = error.values()
-        if isinstance(inner, str):
-            text = inner
-    return scrub(text, secrets, _LONGEST_ERROR)
+    error = _object(body)
+    (inner,) = error.values() if len(error) == 1 else (None,)
+    return scrub(inner if isinstance(inner, str) else _plain(body), secrets, _LONGEST_ERROR)
 
 
 _UNSHOWN = "script|style|StringToSign|StringToSignBytes|CanonicalRequest|CanonicalRequestBytes|SignatureProvided"

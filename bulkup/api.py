@@ -17,7 +17,7 @@ from bulkup.errors import StepError
 from bulkup.http import Limits, Request, Response, Stream, Transport, body_of
 from bulkup.model import Again, Failure
 from bulkup.pace import Pacer
-from bulkup.providers.base import Adapter, Answer, Caller, Job, Json, Renewable
+from bulkup.providers.base import Adapter, Answer, Caller, Explainer, Job, Json, Renewable
 from bulkup.retry import retrying
 from bulkup.schedule import Backoff
 from bulkup.secret import SignedUrl
@@ -28,7 +28,6 @@ log = logging.getLogger("bulkup.api")
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _RENEW_BEFORE = 60.0
 """Seconds before its end at which a token is renewed; half its life, if that is shorter."""
-_UNAUTHORIZED = 401
 
 
 class Api:
@@ -88,12 +87,18 @@ class Api:
         return _Probing(self, self._tracker.probe(seconds, self._backoff.patience))
 
     async def call(
-        self, method: str, path: str, *, json: object = None, params: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        params: Mapping[str, str] | None = None,
+        repeatable: bool = False,
     ) -> Answer:
         """See `Caller.call`."""
         body = b"" if json is None else orjson.dumps(json)
-        if method not in _IDEMPOTENT:
-            return await self._once(method, path, body, params)
+        if method not in _IDEMPOTENT and not repeatable:
+            return await self._once(method, path, body, params, fresh=not self.adapter.traits.repeatable_init)
 
         async def ask() -> Answer:
             async with self._asking:
@@ -101,14 +106,29 @@ class Api:
 
         return await retrying(ask, self._backoff, self._clock)
 
-    async def glance(self, path: str) -> Answer:
-        """A GET that is not repeated, for what is asked again and again anyway; raises as `call`."""
+    async def glance(self, job: Job) -> Answer:
+        """The latest of a job, not repeated, since it is asked for again and again anyway; raises as `call`."""
         async with self._asking:
-            return await self._once("GET", path, b"", None)
+            if job.json is None:
+                return await self._once("GET", job.poll, b"", None)
+            return await self._once("POST", job.poll, orjson.dumps(job.json), None)
 
-    async def _once(self, method: str, path: str, body: bytes, params: Mapping[str, str] | None) -> Answer:
-        response = await self._exchange(method, path, body, params)
-        failure = self._judge(response)
+    async def _once(
+        self, method: str, path: str, body: bytes, params: Mapping[str, str] | None, *, fresh: bool = False
+    ) -> Answer:
+        """One call, once more with a new token if the old one ran out.
+
+        Args:
+            fresh: over a connection of its own: on a kept one the server may be hanging up just now, and then nobody
+                knows whether the call arrived.
+        """
+        await self._ready()
+        used = self.adapter
+        response = await self._send(method, path, body, params, fresh=fresh)
+        failure = self.judge(response)
+        if failure is not None and await self.renewed(used, failure):
+            response = await self._send(method, path, body, params, fresh=fresh)
+            failure = self.judge(response)
         if failure is not None:
             self._pacer.hold(failure.retry_after)
             raise StepError(failure)
@@ -126,7 +146,7 @@ class Api:
         request = self._request("GET", path, b"", None, (("Accept", "text/event-stream"),))
         async with self._transport.stream(request, limits) as stream:
             log.debug("GET %s -> %d", path, stream.response.status)
-            failure = self._judge(stream.response)
+            failure = self.judge(stream.response)
             if failure is not None:
                 self._pacer.hold(failure.retry_after)
                 raise StepError(failure)
@@ -147,26 +167,38 @@ class Api:
 
         return await retrying(once, self._backoff, self._clock)
 
+    async def measure(self, url: SignedUrl) -> int | None:
+        """See `Caller.measure`."""
+
+        async def once() -> int | None:
+            async with self._transport.stream(Request("GET", url.value), self._limits) as stream:
+                response = stream.response
+            failure = judge_store(response.status, response.headers, response.body)
+            if failure is not None and failure.again is Again.SAME:
+                raise StepError(failure)
+            length = response.headers.get("content-length", "")
+            return int(length) if failure is None and length.isdecimal() else None
+
+        return await retrying(once, self._backoff, self._clock)
+
     async def headers(self, method: str, path: str) -> tuple[tuple[str, str], ...]:
         """The credentials for a transfer that goes to the API itself."""
         await self._ready()
         return tuple(self.adapter.authorize(method, path, b"").items())
 
     async def renewed(self, used: Adapter, failure: Failure) -> bool:
-        """After a failed transfer to the API itself: whether there is a new token to try it with."""
-        return failure.status == _UNAUTHORIZED and await self._renew(used)
+        """After a refusal of the API itself: whether there is a new token to try it with.
 
-    async def _exchange(self, method: str, path: str, body: bytes, params: Mapping[str, str] | None) -> Response:
-        await self._ready()
-        used = self.adapter
-        response = await self._send(method, path, body, params)
-        if response.status == _UNAUTHORIZED and await self._renew(used):
-            response = await self._send(method, path, body, params)
-        return response
+        Args:
+            used: the adapter whose token was refused.
+        """
+        return isinstance(used, Renewable) and failure.code == used.stale and await self._renew(used)
 
-    async def _send(self, method: str, path: str, body: bytes, params: Mapping[str, str] | None) -> Response:
+    async def _send(
+        self, method: str, path: str, body: bytes, params: Mapping[str, str] | None, *, fresh: bool = False
+    ) -> Response:
         await self._pacer.turn()
-        request = self._request(method, path, body, params, (("Accept", "application/json"),))
+        request = self._request(method, path, body, params, (("Accept", "application/json"),), fresh=fresh)
         response = await self._transport.send(request, self._limits)
         log.debug("%s %s -> %d", method, path, response.status)
         return response
@@ -178,15 +210,19 @@ class Api:
         body: bytes,
         params: Mapping[str, str] | None,
         headers: tuple[tuple[str, str], ...],
+        *,
+        fresh: bool = False,
     ) -> Request:
         url = self.adapter.base_url + path + (f"?{urlencode(params)}" if params else "")
         headers += tuple(self.adapter.authorize(method, path, body).items())
         if body:
             headers += (("Content-Type", "application/json"),)
-        return Request(method, url, headers, body_of(body) if body else None)
+        return Request(method, url, headers, body_of(body) if body else None, fresh)
 
-    def _judge(self, response: Response) -> Failure | None:
-        return judge_api(response.status, response.headers, response.body, self.adapter.secrets)
+    def judge(self, response: Response) -> Failure | None:
+        """What the vendor's API said, as it words its refusals."""
+        explain = self.adapter.explain if isinstance(self.adapter, Explainer) else None
+        return judge_api(response.status, response.headers, response.body, self.adapter.secrets, explain)
 
     async def _ready(self) -> None:
         """Have a token that lasts for the next call."""
@@ -228,7 +264,7 @@ class Api:
 
         async def once() -> Answer:
             response = await self._send(method, path, body, None)
-            failure = self._judge(response)
+            failure = self.judge(response)
             if failure is not None:
                 code = failure.code if failure.again is Again.SAME else "unauthorized"
                 raise StepError(replace(failure, code=code, text=f"login: {failure.text}"))
@@ -249,12 +285,21 @@ class _Probing:
         self._probe = probe
 
     async def call(
-        self, method: str, path: str, *, json: object = None, params: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        params: Mapping[str, str] | None = None,
+        repeatable: bool = False,
     ) -> Answer:
-        return await self._api.call(method, path, json=json, params=params)
+        return await self._api.call(method, path, json=json, params=params, repeatable=repeatable)
 
     async def follow(self, job: Job) -> Json:
         return await self._probe.follow(self._api, job)
 
     async def fetch(self, url: SignedUrl, *, auth: bool) -> bytes:
         return await self._api.fetch(url, auth=auth)
+
+    async def measure(self, url: SignedUrl) -> int | None:
+        return await self._api.measure(url)

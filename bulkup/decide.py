@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from bulkup.model import Again, Failure, Traits
+from bulkup.model import CREDENTIALS_REFUSED, Again, Failure, Traits
 
 MAX_ROUNDS = 4
 """Inits made for one document in one run, before its URL counts as unusable."""
@@ -53,7 +53,14 @@ def after_init(failure: Failure, traits: Traits, *, several: bool) -> Next:
 
 
 def after_transfer(
-    failure: Failure, traits: Traits, *, single_use: bool, rounds: int, reread: bool, recorded: bool = True
+    failure: Failure,
+    traits: Traits,
+    *,
+    single_use: bool,
+    rounds: int,
+    reread: bool,
+    recorded: bool = True,
+    resumed: bool = False,
 ) -> Next:
     """What follows a transfer that was not repeated.
 
@@ -62,9 +69,12 @@ def after_transfer(
         rounds: inits made so far, this one included.
         reread: the file changed once before.
         recorded: the vendor answered an init, and so has a record or a job of it.
+        resumed: the record is of an earlier init, and may be gone by now.
     """
     if failure.code == "file_changed" and not reread and not recorded:
         return Next.AFRESH  # its body was never completed, so nothing of it is left
+    if resumed and failure.code == "not_found":
+        return Next.AFRESH
     if single_use or not traits.repeatable_init:
         return Next.UNKNOWN if ambiguous(failure) else Next.FAIL
     if failure.again is not Again.FRESH or rounds >= MAX_ROUNDS or (failure.code == "file_changed" and reread):
@@ -79,17 +89,12 @@ def ambiguous(failure: Failure) -> bool:
     return (not failure.answered and failure.again is Again.SAME) or (failure.status or 0) >= _SERVER_ERROR
 
 
-def final(failure: Failure) -> bool:
-    """Whether asking later would not help: the vendor answered, and will say the same again with good credentials."""
-    return failure.answered and failure.again is Again.NEVER and failure.code != "unauthorized"
-
-
 def stops_lane(failure: Failure, patience: float) -> bool:
     """Whether every other row of this vendor would fail alike: wrong credentials, nobody there, or told to stay away.
 
     Args:
         patience: how long one step may be retried, in seconds.
     """
-    if failure.code in {"unauthorized", "unreachable", "tls_failed"}:
+    if failure.code in CREDENTIALS_REFUSED | {"unreachable", "tls_failed"}:
         return True
     return failure.retry_after is not None and failure.retry_after > patience

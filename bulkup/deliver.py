@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
+from bulkup.answers import judge_store
 from bulkup.api import Api
 from bulkup.content import Source
 from bulkup.decide import ambiguous, init_again
 from bulkup.errors import StepError
 from bulkup.events import Transferred
+from bulkup.http import Response
 from bulkup.ledger import Stored
 from bulkup.model import Columns, Document, Failure, Reply, Ticket, Upload
 from bulkup.pace import Pacer
@@ -118,7 +120,7 @@ class Courier:
                     upload,
                     parts,
                     credentials=await api.headers(upload.method, upload.url.value) if upload.auth else (),
-                    secrets=used.secrets,
+                    judge=api.judge if upload.auth else _judge_store,
                     expired=lambda: self._tools.clock.monotonic() >= ends,
                     transport=self._tools.transport,
                     limits=self._tools.terms.limits,
@@ -138,7 +140,12 @@ class Courier:
             reply = await retrying(once, self._tools.terms.backoff, self._tools.clock, allowed)
         except StepError as error:
             return Undelivered(error.failure, uncertain)
-        at = self._tools.clock.stamp()
-        self._tools.journal.record(*(Stored(document.id, at, sources[document.id].content) for document in carried))
+        if not upload.is_init:  # what an init answered is stored once it could be read
+            at = self._tools.clock.stamp()
+            self._tools.journal.record(*(Stored(document.id, at, sources[document.id].content) for document in carried))
         self._tools.emit(Transferred(sum(part.source.content.size for part in parts)))
         return reply
+
+
+def _judge_store(response: Response) -> Failure | None:
+    return judge_store(response.status, response.headers, response.body)

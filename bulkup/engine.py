@@ -121,7 +121,16 @@ class Run:
             ledger = LedgerReader(self._ledger, self._ledger_thread)
             for row in await ledger.invalid(self._run_id):
                 self._emit(row)
-            tools = Tools(self._run_id, self._transport, journal, files, self._terms, self._clock, self._emit)
+            tools = Tools(
+                self._run_id,
+                self._transport,
+                journal,
+                files,
+                self._terms,
+                self._clock,
+                self._emit,
+                ledger.claimed,
+            )
             try:
                 async with task_group() as group:
                     group.start_soon(journal.run)

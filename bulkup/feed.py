@@ -67,7 +67,7 @@ async def reconcile(lane: Lane, tools: Tools, ledger: LedgerReader) -> None:
     """Settle what earlier runs left half-way; afterwards it is ended, or pending again."""
     slowest = await ledger.slowest_job(lane.api.adapter.name)
     lane.settle = max(lane.settle, min(3 * slowest, tools.terms.job_timeout))
-    reconciler = Reconciler(lane, tools, ledger.claimed)
+    reconciler = Reconciler(lane, tools)
     last: Leftover | None = None
     held: list[Leftover] = []
     while not lane.stopped:

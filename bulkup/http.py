@@ -16,7 +16,7 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -61,12 +61,14 @@ class Request:
     Attributes:
         url: sent exactly as it stands; may be signed, so it is hidden.
         headers: exactly these, besides ``Host`` and ``Content-Length``.
+        fresh: over a new connection, which is closed afterwards.
     """
 
     method: str
     url: str = field(repr=False)
     headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
     body: Body | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +134,15 @@ class Http:
         self._tls = tls or ssl.create_default_context()
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls, keepalive_timeout=15, socket_factory=_socket),
+        async with AsyncExitStack() as stack:
+            self._session = await stack.enter_async_context(self._open_session(keepalive_timeout=15))
+            self._fresh = await stack.enter_async_context(self._open_session(force_close=True))
+            self._sessions = stack.pop_all()
+        return self
+
+    def _open_session(self, **connections: Any) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls, socket_factory=_socket, **connections),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             timeout=aiohttp.ClientTimeout(total=None),
@@ -141,12 +150,11 @@ class Http:
             auto_decompress=False,
             read_bufsize=256 * 1024,
         )
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._session.close()
+        await self._sessions.aclose()
 
     async def send(self, request: Request, limits: Limits) -> Response:
         """See `Transport.send`."""
@@ -191,7 +199,7 @@ class Http:
         headers = list(request.headers)
         if request.body is not None:
             headers.append(("Content-Length", str(request.body.length)))
-        return await self._session.request(
+        return await (self._fresh if request.fresh else self._session).request(
             request.method,
             URL(request.url, encoded=True),
             headers=headers,

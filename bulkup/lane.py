@@ -14,24 +14,23 @@ from typing import Any
 import anyio
 
 from bulkup import plan
+from bulkup.announce import Announced, Announcer
 from bulkup.api import Api
 from bulkup.content import Source, inspect
-from bulkup.decide import Next, after_init, after_transfer, final, init_again, stops_lane, wants_fallback
+from bulkup.decide import Next, after_init, after_transfer, init_again, stops_lane
 from bulkup.deliver import Courier, Delivery, FanOut, Undelivered
 from bulkup.errors import StepError
 from bulkup.events import Notice
-from bulkup.ledger import Answered, Initiated, Measured, Reset
+from bulkup.ledger import Measured, Reset, Stored
 from bulkup.model import Failure, Receipt, Reply, Stage, Ticket
 from bulkup.outcome import Outcomes
 from bulkup.plan import Batch
-from bulkup.providers.base import Fallback, Outgoing
-from bulkup.retry import retrying
+from bulkup.providers.base import Fallback, Finder, Found, Outgoing, Trace
 from bulkup.tasks import in_thread
 from bulkup.tools import Tools
 from bulkup.track import JOB_OPEN
 
 JOB_TIMEOUT = "job_timeout"
-_TWICE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +70,7 @@ class Lane:
         self.settle = tools.terms.settle
         self.outcomes = Outcomes(tools.run_id, tools.journal, tools.clock, tools.emit)
         self._tools = tools
+        self._announcer = Announcer(tools, lambda: self.stopped)
         self._courier = Courier(tools, fan_out)
         self._start_soon = start_soon
         self._tracked = anyio.Semaphore(tools.terms.tracked)
@@ -110,7 +110,7 @@ class Lane:
             answer = await self._init(api, batch, outgoing)
             if isinstance(answer, list):
                 return answer
-            sent = await self._transfer(api, batch, sources, *answer)
+            sent = await self._transfer(api, batch, sources, answer)
             if isinstance(sent, list):
                 return sent
             flying = sent
@@ -143,53 +143,29 @@ class Lane:
 
     # --- init -----------------------------------------------------------------------------------------------------
 
-    async def _init(self, api: Api, batch: Batch, outgoing: Sequence[Outgoing]) -> tuple[Ticket, float] | list[Batch]:
-        """The init's answer and when it was asked for, or what has to be done instead."""
-        traits = api.adapter.traits
-        at = self._tools.clock.stamp()
-        await self._tools.journal.commit(
-            *(Initiated(o.document.id, self._tools.run_id, at, api.adapter.flow, o.content) for o in outgoing)
-        )
-        asked = 0.0
-        unavailable = 0
-
-        async def once() -> Ticket:
-            nonlocal asked
-            asked = self._tools.clock.monotonic()
-            return await api.adapter.init(api, outgoing)
-
-        def allowed(failure: Failure) -> bool:
-            nonlocal unavailable
-            unavailable += wants_fallback(failure, traits)
-            return init_again(failure, traits) and not self.stopped and unavailable < _TWICE
-
-        try:
-            ticket = await retrying(once, self._tools.terms.backoff, self._tools.clock, allowed)
-        except StepError as error:
-            if unavailable >= _TWICE and isinstance(api.adapter, Fallback):
-                self._fall_back(api, error.failure)
-                return [batch]
-            return await self._init_failed(api, batch, error.failure)
-        await self._tools.journal.commit(
-            *(
-                Answered(o.document.id, ticket.job_id, remote_id)
-                for o, remote_id in zip(outgoing, ticket.remote_ids, strict=True)
-            )
-        )
-        return ticket, asked
-
-    async def _init_failed(self, api: Api, batch: Batch, failure: Failure) -> list[Batch]:
+    async def _init(self, api: Api, batch: Batch, outgoing: Sequence[Outgoing]) -> Announced | list[Batch]:
+        """The init's answer, or what has to be done instead."""
+        answer = await self._announcer.announce(api, batch, outgoing)
+        if isinstance(answer, Announced):
+            return answer
+        if answer.unavailable and isinstance(api.adapter, Fallback):
+            self._fall_back(api, answer.failure)
+            return [batch]
+        failure = answer.failure
         several = len(batch.documents) > 1 and not batch.bundled
         follows = after_init(failure, api.adapter.traits, several=several)
         if follows is Next.SPLIT:
             return plan.split(batch)
         if self.stopped and init_again(failure, api.adapter.traits):
-            # interrupted between two attempts of a repeatable init: nothing of it is left
-            await self._tools.journal.commit(*(Reset(d.id, self._tools.run_id) for d in batch.documents))
+            if not answer.lost:  # else the next run asks what is left of it
+                await self._tools.journal.commit(*(Reset(d.id, self._tools.run_id) for d in batch.documents))
             return []
         self.stop_for(failure)
-        end = self.outcomes.lose if follows is Next.UNKNOWN else self.outcomes.fail
-        await end(batch, {document.id: failure for document in batch.documents}, Stage.INIT)
+        failures = {document.id: failure for document in batch.documents}
+        if follows is Next.UNKNOWN:
+            await self.outcomes.lose(batch, failures, Stage.INIT)
+        else:
+            await self.outcomes.fail(batch, failures, Stage.INIT, init_lost=answer.lost)
         return []
 
     def _fall_back(self, api: Api, failure: Failure) -> None:
@@ -202,31 +178,69 @@ class Lane:
     # --- transfer -------------------------------------------------------------------------------------------------
 
     async def _transfer(
-        self, api: Api, batch: Batch, sources: Mapping[int, Source], ticket: Ticket, asked: float
+        self, api: Api, batch: Batch, sources: Mapping[int, Source], announced: Announced
     ) -> InFlight | list[Batch]:
         """Send all bytes; either everything is stored, or some of it needs another init."""
-        delivery = await self._courier.deliver(api, ticket, batch.documents, sources, asked)
+        ticket = announced.ticket
+        delivery = await self._courier.deliver(api, ticket, batch.documents, sources, announced.asked)
         outgoing = tuple(Outgoing(d, sources[d.id].content) for d in batch.documents)
         flying = InFlight(api, outgoing, ticket, delivery.replies)
         if not delivery.failures:
             return flying
-        if delivery.uncertain and ticket.job_id is not None:
-            # bytes may have landed although their answers were lost: only the job can tell
+        if delivery.uncertain:
+            # bytes may have landed although their answers were lost: only the vendor can tell
             self._tools.journal.record(*(Measured(o.document.id, o.content) for o in outgoing))
-            answer = await self.probe(flying, self.settle)
-            if not isinstance(answer, Failure):
-                await self.outcomes.conclude(outgoing, answer)
-                return []
-            if answer.code != JOB_OPEN:
-                self.postpone(len(outgoing), answer)
-                return []
-        return await self._transfer_failed(api, batch, ticket, delivery, outgoing)
+            try:
+                if ticket.job_id is not None:
+                    return await self._by_job(api, batch, announced, delivery, flying)
+                if await self._landed(flying):
+                    at = self._tools.clock.stamp()
+                    self._tools.journal.record(*(Stored(o.document.id, at, o.content) for o in outgoing))
+                    return flying
+            except StepError as error:
+                if api.adapter.traits.repeatable_init and not error.failure.final:
+                    self.postpone(len(outgoing), error.failure)
+                    return []
+        return await self._transfer_failed(api, batch, announced, delivery, outgoing)
+
+    async def _by_job(
+        self, api: Api, batch: Batch, announced: Announced, delivery: Delivery, flying: InFlight
+    ) -> list[Batch]:
+        """Ask the job whether bytes landed; if it still waits for them, they did not."""
+        answer = await self.probe(flying, self.settle)
+        if not isinstance(answer, Failure):
+            await self.outcomes.conclude(flying.outgoing, answer)
+            return []
+        if answer.code != JOB_OPEN:
+            self.postpone(len(flying.outgoing), answer)
+            return []
+        return await self._transfer_failed(api, batch, announced, delivery, flying.outgoing)
+
+    async def _landed(self, flying: InFlight) -> bool:
+        """Whether the vendor's records have their bytes, giving it some time to notice them.
+
+        Raises:
+            StepError: the vendor can't be asked.
+        """
+        adapter = flying.api.adapter
+        if not isinstance(adapter, Finder) or not any(flying.ticket.remote_ids):
+            return False
+        ends = self._tools.clock.monotonic() + self.settle
+        traces = [Trace(o, "", id_) for o, id_ in zip(flying.outgoing, flying.ticket.remote_ids, strict=True)]
+        while True:
+            found = await adapter.find(flying.api, traces, frozenset())
+            if all(isinstance(each, Found) and each.arrived for each in found):
+                return True
+            waiting = any(isinstance(each, Found) and not each.arrived for each in found)
+            if not waiting or self._tools.clock.monotonic() >= ends:
+                return False
+            await self._tools.clock.sleep(self._tools.terms.following.poll_every)
 
     async def _transfer_failed(
-        self, api: Api, batch: Batch, ticket: Ticket, delivery: Delivery, outgoing: Sequence[Outgoing]
+        self, api: Api, batch: Batch, announced: Announced, delivery: Delivery, outgoing: Sequence[Outgoing]
     ) -> list[Batch]:
         """End what failed for good; the rest of the batch, whose job can't complete without it, goes another round."""
-        traits = api.adapter.traits
+        traits, ticket = api.adapter.traits, announced.ticket
         rounds = batch.round + 1
         ended: dict[int, Failure] = {}
         lost: dict[int, Failure] = {}
@@ -238,6 +252,7 @@ class Lane:
                 rounds=rounds,
                 reread=id_ in batch.reread,
                 recorded=ticket.job_id is not None or any(ticket.remote_ids),
+                resumed=announced.resumed,
             )
             if follows is Next.UNKNOWN:
                 lost[id_] = failure
@@ -254,33 +269,50 @@ class Lane:
             # in one transaction with what ends, since the old job can't complete without that
             self._tools.journal.record(*(Reset(id_, self._tools.run_id) for id_ in [*left, *never_sent]))
             ended = {id_: failure for id_, failure in ended.items() if id_ not in never_sent}
+        stage = Stage.INIT if ticket.inits else Stage.TRANSFER
         if lost:
             self._tools.journal.record(*(Measured(o.document.id, o.content) for o in outgoing))
-            await self.outcomes.lose(batch, lost, Stage.TRANSFER)
+            await self.outcomes.lose(batch, lost, stage)
         if ended:
             retriable = traits.repeatable_init or not any(ticket.remote_ids)
-            await self.outcomes.fail(batch, ended, Stage.TRANSFER, retriable=retriable)
+            await self.outcomes.fail(batch, ended, stage, retriable=retriable)
         changed = [id_ for id_, failure in delivery.failures.items() if failure.code == "file_changed"]
-        return [plan.only(replace(batch, round=rounds), left, reread=changed)] if left else []
+        records = zip(batch.documents, ticket.remote_ids, strict=True)
+        gone = {id_ for id_, failure in delivery.failures.items() if failure.code == "not_found"}
+        orphans = {document.id: id_ for document, id_ in records if id_ and document.id not in gone}
+        again = replace(batch, round=rounds, orphans=orphans)
+        return [plan.only(again, left, reread=changed)] if left else []
 
     # --- confirm --------------------------------------------------------------------------------------------------
 
     async def confirm(self, flying: InFlight) -> None:
         """A finisher's work: what became of documents whose bytes are stored."""
         try:
-            answer = await self.ask(flying, self._tools.terms.job_timeout)
-            if isinstance(answer, Failure) and answer.code == JOB_TIMEOUT:
-                last = await self.probe(flying, 0)  # the stream may have held back what the job says
-                answer = answer if isinstance(last, Failure) and last.code == JOB_OPEN else last
-            if not isinstance(answer, Failure):
-                await self.outcomes.conclude(flying.outgoing, answer)
-            elif answer.code == JOB_TIMEOUT or final(answer):
-                unknown = Receipt(failure=answer, known=False)
-                await self.outcomes.conclude(flying.outgoing, [unknown] * len(flying.outgoing))
-            else:
-                self.postpone(len(flying.outgoing), answer)
+            await self.settled(flying)
         finally:
             self._tracked.release()
+
+    async def settled(self, flying: InFlight) -> None:
+        """Do what follows the transfer, and record how the documents end; or leave it to the next run."""
+        answer = await self.ask(flying, self._tools.terms.job_timeout)
+        if isinstance(answer, Failure) and answer.code == JOB_TIMEOUT:
+            last = await self.probe(flying, 0)  # the stream may have held back what the job says
+            answer = answer if isinstance(last, Failure) and last.code == JOB_OPEN else last
+        if not isinstance(answer, Failure):
+            if flying.ticket.inits:
+                self._stored(flying, answer)
+            await self.outcomes.conclude(flying.outgoing, answer)
+        elif answer.code == JOB_TIMEOUT or answer.final:
+            unknown = Receipt(failure=answer, known=False)
+            await self.outcomes.conclude(flying.outgoing, [unknown] * len(flying.outgoing))
+        else:
+            self.postpone(len(flying.outgoing), answer)
+
+    def _stored(self, flying: InFlight, receipts: Sequence[Receipt]) -> None:
+        """Mark what an init took along, once its answer could be read."""
+        at = self._tools.clock.stamp()
+        pairs = zip(flying.outgoing, receipts, strict=True)
+        self._tools.journal.record(*(Stored(o.document.id, at, o.content) for o, r in pairs if r.failure is None))
 
     async def ask(self, flying: InFlight, seconds: float) -> Sequence[Receipt] | Failure:
         """The vendor's word on each document, waiting so long for it; or why there is none."""

@@ -120,6 +120,10 @@ class Content:
     sha256: str | None = None
 
 
+CREDENTIALS_REFUSED = frozenset({"unauthorized", "token_expired"})
+"""Codes of failures that say nothing of the document, only of who asked."""
+
+
 class Again(StrEnum):
     """Whether, and from where, a failed step may be repeated."""
 
@@ -152,6 +156,11 @@ class Failure:
     retry_after: float | None = None
     status: int | None = None
 
+    @property
+    def final(self) -> bool:
+        """Whether asking later would not help: the vendor answered, and says the same again to good credentials."""
+        return self.answered and self.again is Again.NEVER and self.code not in CREDENTIALS_REFUSED
+
 
 @dataclass(frozen=True, slots=True)
 class Form:
@@ -169,6 +178,19 @@ class Form:
 
 
 @dataclass(frozen=True, slots=True)
+class Inline:
+    """A JSON object as the body, with the file inside it in base64.
+
+    Attributes:
+        fields: the rest of the object.
+        file_field: the name under which the file stands, last.
+    """
+
+    fields: Mapping[str, object]
+    file_field: str
+
+
+@dataclass(frozen=True, slots=True)
 class Upload:
     """A transfer of bytes, described as data; `bulkup.transfer` carries it out.
 
@@ -177,9 +199,10 @@ class Upload:
         url: where to, exactly; its query is a secret.
         headers: exactly these, besides ``Host`` and ``Content-Length``.
         slots: positions (in the ticket) of the documents whose bytes it carries; more than one only in a form.
-        form: the form that wraps the bytes, or None for the raw bytes.
+        form: what wraps the bytes; None: they go raw.
         auth: send the vendor's credentials along; never for a signed URL.
         single_use: the URL (or the effect) can't be repeated, not even after a lost answer.
+        is_init: it is the vendor's init itself, with the bytes inside.
         lifetime: seconds the URL lives from the init's answer, where the vendor says so; None: the trait's `url_ttl`.
     """
 
@@ -187,9 +210,10 @@ class Upload:
     url: SignedUrl
     slots: tuple[int, ...]
     headers: tuple[tuple[str, str], ...] = ()
-    form: Form | None = None
+    form: Form | Inline | None = None
     auth: bool = False
     single_use: bool = False
+    is_init: bool = False
     lifetime: float | None = None
 
 
@@ -206,6 +230,11 @@ class Ticket:
     job_id: str | None
     remote_ids: tuple[str | None, ...]
     uploads: tuple[Upload, ...]
+
+    @property
+    def inits(self) -> bool:
+        """Whether carrying it out is the vendor's init itself."""
+        return any(upload.is_init for upload in self.uploads)
 
 
 @dataclass(frozen=True, slots=True)

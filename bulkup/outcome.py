@@ -30,18 +30,24 @@ class Outcomes:
         self._emit = emit
 
     async def fail(
-        self, batch: Batch, failures: Mapping[int, Failure], stage: Stage, *, retriable: bool = True
+        self,
+        batch: Batch,
+        failures: Mapping[int, Failure],
+        stage: Stage,
+        *,
+        retriable: bool = True,
+        init_lost: bool = False,
     ) -> None:
         """End documents (by id) as failed; in a bundle the others with them, since half a document is none."""
         if batch.bundled:
             culprit = next(document for document in batch.documents if document.id in failures)
             text = f"left out with its group: {culprit.filename!r}: {failures[culprit.id].text}"
             failures = {d.id: Failure("group_incomplete", text) for d in batch.documents} | dict(failures)
-        await self._end(batch, failures, State.FAILED, stage, retriable=retriable)
+        await self._end(batch, failures, State.FAILED, stage, retriable=retriable, init_lost=init_lost)
 
     async def lose(self, batch: Batch, failures: Mapping[int, Failure], stage: Stage) -> None:
         """End documents (by id) as unknown: something was sent, and nothing tells what became of it."""
-        await self._end(batch, failures, State.UNKNOWN, stage, retriable=True)
+        await self._end(batch, failures, State.UNKNOWN, stage)
 
     async def conclude(self, outgoing: Sequence[Outgoing], receipts: Sequence[Receipt]) -> None:
         """End documents by what the vendor said of them."""
@@ -69,12 +75,19 @@ class Outcomes:
         return Ended(id_, self._run_id, at, state, receipt.document_id, receipt.stage, failure.code, failure.text)
 
     async def _end(
-        self, batch: Batch, failures: Mapping[int, Failure], state: State, stage: Stage, *, retriable: bool
+        self,
+        batch: Batch,
+        failures: Mapping[int, Failure],
+        state: State,
+        stage: Stage,
+        *,
+        retriable: bool = True,
+        init_lost: bool = False,
     ) -> None:
         at = self._clock.stamp()
         found = [(document, failures[document.id]) for document in batch.documents if document.id in failures]
         marks = [
-            Ended(document.id, self._run_id, at, state, None, stage, failure.code, failure.text, retriable)
+            Ended(document.id, self._run_id, at, state, None, stage, failure.code, failure.text, retriable, init_lost)
             for document, failure in found
         ]
         await self._journal.commit(*marks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
@@ -61,6 +61,7 @@ class Planned:
         share: rows with the same value may share one init; or, if bundled, make one document.
         size: of its file, in bytes, as far as known.
         alone: it must not share an init.
+        orphan: a record of it that got no bytes; empty: there may be one, of unknown id.
     """
 
     document: Document[Columns]
@@ -68,6 +69,7 @@ class Planned:
     bundled: bool
     size: int
     alone: bool = False
+    orphan: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Batch:
         bundled: they become one document of several files, so they succeed or fail together.
         round: how many inits were made for it before.
         reread: ids of documents whose file changed while it was sent; a second time is an error.
+        orphans: by the document's id, the record of an earlier init that got no bytes; see `Planned.orphan`.
     """
 
     documents: tuple[Document[Columns], ...]
@@ -85,6 +88,7 @@ class Batch:
     size: int = 0
     round: int = 0
     reread: frozenset[int] = field(default=frozenset())
+    orphans: Mapping[int, str] = field(default_factory=dict)
 
 
 class Planner:
@@ -125,6 +129,7 @@ def _batch(rows: Sequence[Planned]) -> Batch:
         tuple(row.document for row in rows),
         rows[0].bundled,
         sum(row.size for row in rows),
+        orphans={row.document.id: row.orphan for row in rows if row.orphan is not None},
     )
 
 
@@ -165,6 +170,7 @@ def only(batch: Batch, ids: Iterable[int], *, reread: Iterable[int] = ()) -> Bat
         batch.size,
         batch.round,
         batch.reread | frozenset(reread),
+        {id_: orphan for id_, orphan in batch.orphans.items() if id_ in wanted},
     )
 
 

@@ -8,7 +8,7 @@ can't be asked about now stays as it is.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -16,12 +16,11 @@ import anyio
 
 from bulkup import content
 from bulkup.api import Api
-from bulkup.decide import final
 from bulkup.errors import StepError
 from bulkup.lane import JOB_TIMEOUT, InFlight, Lane
-from bulkup.ledger import Leftover, Reset
+from bulkup.ledger import Answered, Leftover, Reset, Stored
 from bulkup.model import Failure, Receipt, State, Ticket
-from bulkup.providers.base import Fallback, Finder, Outgoing, Trace
+from bulkup.providers.base import Fallback, Finder, Found, Outgoing, Trace
 from bulkup.tasks import in_thread
 from bulkup.tools import Tools
 from bulkup.track import JOB_OPEN
@@ -42,13 +41,11 @@ class Reconciler:
     Args:
         lane: whose outcomes and API are used.
         tools: the run's.
-        claimed: answers the document ids of a provider's target that the ledger holds.
     """
 
-    def __init__(self, lane: Lane, tools: Tools, claimed: Callable[[str, str], Awaitable[frozenset[str]]]) -> None:
+    def __init__(self, lane: Lane, tools: Tools) -> None:
         self._lane = lane
         self._tools = tools
-        self._claimed = claimed
         self._apis: dict[str, Api] = {}
         self._listing: dict[str, anyio.Lock] = defaultdict(anyio.Lock)
 
@@ -67,7 +64,7 @@ class Reconciler:
             else:
                 await self._by_listing(api, group)
         except StepError as error:
-            if final(error.failure):
+            if error.failure.final:
                 await self._undecided(group, error.failure)
             else:
                 self._lane.postpone(len(group), error.failure)
@@ -103,7 +100,14 @@ class Reconciler:
             raise StepError(answer)
 
     async def _by_listing(self, api: Api, group: Sequence[Leftover]) -> None:
+        """The vendor's lists tell; what is known to be stored needs no question but what follows that."""
         adapter = api.adapter
+        stored = [left for left in group if left.state is State.STORED and left.document_id is not None]
+        for leftover in stored:
+            await self._go_on(api, leftover, leftover.document_id)
+        group = [left for left in group if left not in stored]
+        if not group:
+            return
         if group[0].job_id is None and adapter.traits.init_leaves_nothing:
             await self._send_again(group)
             return
@@ -114,16 +118,43 @@ class Reconciler:
             await self._tools.clock.sleep(self._lane.settle)  # it may be on its way into the list still
         first = group[0].document
         async with self._listing[first.target]:
-            traces = [Trace(await self._measured(left), left.initiated_at) for left in group]
-            found = await adapter.find(api, traces, await self._claimed(first.provider, first.target))
-            there = [(trace.outgoing, receipt) for trace, receipt in zip(traces, found, strict=True) if receipt]
-            await self._lane.outcomes.conclude([outgoing for outgoing, _ in there], [receipt for _, receipt in there])
-        gone = [left for left, receipt in zip(group, found, strict=True) if receipt is None]
+            traces = [Trace(await self._measured(left), left.initiated_at, left.document_id) for left in group]
+            found = await adapter.find(api, traces, await self._tools.claimed(first.provider, first.target))
+            await self._conclude(api, group, traces, found)
         # bytes that were answered for are not sent again for the sake of a list, where that would be noticed
         doubtful = {State.UNKNOWN} if adapter.traits.repeatable_init else {State.UNKNOWN, State.STORED}
+        gone = [left for left, there in zip(group, found, strict=True) if there is None or _waits(there)]
         await self._send_again([left for left in gone if left.state not in doubtful])
         lost = Failure("no_answer", "the vendor does not list the document that its answer promised or left open")
         await self._undecided([left for left in gone if left.state in doubtful], lost)
+
+    async def _conclude(
+        self,
+        api: Api,
+        group: Sequence[Leftover],
+        traces: Sequence[Trace],
+        found: Sequence[Receipt | Found | None],
+    ) -> None:
+        """Bring to an end what the vendor could tell."""
+        told: list[tuple[Outgoing, Receipt]] = []
+        for leftover, trace, there in zip(group, traces, found, strict=True):
+            if isinstance(there, Found):
+                if there.remote_id != leftover.document_id:
+                    await self._tools.journal.commit(Answered(leftover.document.id, None, there.remote_id))
+                if there.arrived:
+                    at = self._tools.clock.stamp()
+                    self._tools.journal.record(Stored(leftover.document.id, at, trace.outgoing.content))
+                    await self._go_on(api, leftover, there.remote_id)
+            elif isinstance(there, Receipt) and not there.known and there.failure is not None:
+                await self._undecided([leftover], there.failure)
+            elif isinstance(there, Receipt):
+                told.append((trace.outgoing, there))
+        await self._lane.outcomes.conclude([outgoing for outgoing, _ in told], [receipt for _, receipt in told])
+
+    async def _go_on(self, api: Api, leftover: Leftover, document_id: str | None) -> None:
+        """Do what follows the transfer, for a document whose bytes are stored."""
+        outgoing = Outgoing(leftover.document, leftover.content)
+        await self._lane.settled(InFlight(api, (outgoing,), Ticket(None, (document_id,), ()), {}))
 
     async def _measured(self, leftover: Leftover) -> Outgoing:
         """What was sent, with the hash that the vendor's list is compared by, if the file is still the same."""
@@ -147,3 +178,8 @@ class Reconciler:
         elif group:
             outgoing = [Outgoing(left.document, left.content) for left in group]
             await self._lane.outcomes.conclude(outgoing, [Receipt(failure=failure, known=False)] * len(group))
+
+
+def _waits(there: Receipt | Found) -> bool:
+    """Whether it is a record without its bytes."""
+    return isinstance(there, Found) and not there.arrived

@@ -65,7 +65,7 @@ class Sifter:
                     sifted.refused.append(row.document)
                 elif whole or verdict in _SEND:
                     sifted.missing += size is None
-                    planned.append(Planned(row.document, row.share, row.bundled, size or 0, row.alone))
+                    planned.append(Planned(row.document, row.share, row.bundled, size or 0, row.alone, row.orphan))
                 elif not row.now:
                     sifted.skipped.append(row.document)
         sifted.batches = self._planner.add(planned)

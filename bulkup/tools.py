@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ class Tools:
         terms: what the user set.
         clock: time and chance.
         emit: is told of every event.
+        claimed: answers the ids of all records of a provider's target that the ledger holds.
     """
 
     run_id: str
@@ -33,3 +35,4 @@ class Tools:
     terms: Terms
     clock: Clock
     emit: Subscriber
+    claimed: Callable[[str, str], Awaitable[frozenset[str]]]

@@ -8,7 +8,7 @@ then the job is polled to its end. A silent stream counts as broken: heartbeats 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -23,6 +23,10 @@ from bulkup.providers.base import Answer, Job, Json
 from bulkup.sse import OversizedEventError, SseDecoder
 
 log = logging.getLogger("bulkup.track")
+
+_FIRST_POLL = 0.1
+"""Seconds to the second poll of a job that has no stream; doubled with each poll."""
+_QUICK_POLLS = 10
 
 JOB_OPEN = "job_open"
 """The code of a failure that says: the vendor's job is positively not at its end."""
@@ -52,8 +56,8 @@ class Following:
 class Asker(Protocol):
     """A vendor's API, as far as following jobs needs it."""
 
-    async def glance(self, path: str) -> Answer:
-        """One GET, not repeated; raises `StepError`."""
+    async def glance(self, job: Job) -> Answer:
+        """The latest of a job, not repeated; raises `StepError`."""
 
     def listen(self, path: str, limits: Limits) -> AbstractAsyncContextManager[Stream]:
         """An answer without end."""
@@ -83,7 +87,7 @@ class Probe:
         while True:
             waited = self._clock.monotonic() - began
             try:
-                event = (await api.glance(job.poll)).object()
+                event = (await api.glance(job)).object()
             except StepError as error:
                 if error.failure.again is not Again.SAME or waited >= self._patience:
                     raise
@@ -122,19 +126,22 @@ class Tracker:
             StepError: the vendor does not know the job, or refuses to speak of it.
         """
         began = self._clock.monotonic()
-        opened = 0
+        opened = polled = 0
         while True:
-            if opened <= self._following.reopen and self.open < self._following.streams:
+            if job.stream is not None and opened <= self._following.reopen and self.open < self._following.streams:
                 opened += 1
                 started = self._clock.monotonic()
-                event = await self._listen(api, job)
+                event = await self._listen(api, job.stream, job.ended)
                 if self._clock.monotonic() - started >= self._following.silence:
                     opened = self._following.reopen + 1  # nothing gets through this stream: poll from now on
                 pause = self._clock.dice() * min(2**opened, 8) / 4
             else:
                 event = await self._poll(api, job, grace=self._clock.monotonic() - began < self._following.grace)
                 crowd = self._waiting / self._following.polls_per_second
-                pause = max(self._following.poll_every, crowd) * (1 + self._clock.dice() / 10)
+                # without a stream to wait on, the first polls follow each other quickly
+                soon = _FIRST_POLL * 2**polled if job.stream is None else self._following.poll_every
+                polled = min(polled + 1, _QUICK_POLLS)
+                pause = max(min(soon, self._following.poll_every), crowd) * (1 + self._clock.dice() / 10)
             if event is not None:
                 return event
             self._waiting += 1
@@ -143,14 +150,14 @@ class Tracker:
             finally:
                 self._waiting -= 1
 
-    async def _listen(self, api: Asker, job: Job) -> Json | None:
+    async def _listen(self, api: Asker, path: str, ended: Callable[[Json], bool]) -> Json | None:
         """The job's last event, or None when the stream broke before it came."""
         self.open += 1
         self.most = max(self.most, self.open)
         try:
-            async with api.listen(job.stream, self._limits) as stream:
+            async with api.listen(path, self._limits) as stream:
                 async for event in _events(stream.chunks):
-                    if job.ended(event):
+                    if ended(event):
                         return event
         except StepError as error:
             log.info("stream of a job: %s", error)
@@ -162,7 +169,7 @@ class Tracker:
 
     async def _poll(self, api: Asker, job: Job, *, grace: bool) -> Json | None:
         try:
-            event = (await api.glance(job.poll)).object()
+            event = (await api.glance(job)).object()
         except StepError as error:
             # what may be asked again is asked again, until the caller's deadline
             if error.failure.again is Again.SAME or (error.failure.code == "not_found" and grace):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from secrets import token_hex
 
-from bulkup.answers import judge_api, judge_store
+import orjson
+
 from bulkup.content import Source
 from bulkup.errors import StepError
 from bulkup.http import Body, Limits, Request, Response, Transport
-from bulkup.model import Again, Failure, Form, Reply, Upload
+from bulkup.model import Again, Failure, Form, Inline, Reply, Upload
 
 log = logging.getLogger("bulkup.transfer")
 
@@ -30,7 +32,7 @@ async def transfer(
     parts: Sequence[Part],
     *,
     credentials: tuple[tuple[str, str], ...],
-    secrets: Sequence[str],
+    judge: Callable[[Response], Failure | None],
     expired: Callable[[], bool],
     transport: Transport,
     limits: Limits,
@@ -42,7 +44,7 @@ async def transfer(
         upload: where to and how.
         parts: the files it carries, in the order of its slots.
         credentials: headers for an upload to the API itself; empty for a signed URL.
-        secrets: values to take out of an answer of the API itself.
+        judge: says what the answer means.
         expired: whether the URL's life is over; asked just before the first byte.
         transport: carries the request.
         limits: its deadlines.
@@ -53,8 +55,8 @@ async def transfer(
     """
     if expired():
         raise StepError(Failure("url_expired", "the signed URL's life was over before the transfer", Again.FRESH))
-    headers, body = _form(upload.form, parts, executor) if upload.form else ((), _raw(parts[0].source, executor))
-    request = Request(upload.method, upload.url.value, upload.headers + credentials + headers, body)
+    headers, body = _body(upload, parts, executor)
+    request = Request(upload.method, upload.url.value, upload.headers + credentials + headers, body, upload.single_use)
     try:
         response = await transport.send(request, limits)
     except StepError:
@@ -63,20 +65,46 @@ async def transfer(
                 raise StepError(part.source.failure) from None
         raise
     log.debug("%s %s (%d bytes) -> %d", upload.method, upload.url, body.length, response.status)
-    failure = _judge(upload, response, secrets)
+    failure = judge(response)
     if failure is not None:
         raise StepError(failure)
     return Reply(response.status, response.body)
 
 
-def _judge(upload: Upload, response: Response, secrets: Sequence[str]) -> Failure | None:
-    if upload.auth:
-        return judge_api(response.status, response.headers, response.body, secrets)
-    return judge_store(response.status, response.headers, response.body)
+def _body(upload: Upload, parts: Sequence[Part], executor: Executor) -> tuple[tuple[tuple[str, str], ...], Body]:
+    """The body of a transfer, and the headers that it needs besides the upload's own."""
+    match upload.form:
+        case Form() as form:
+            return _form(form, parts, executor)
+        case Inline() as inline:
+            return (("Content-Type", "application/json"),), _inline(inline, parts[0].source, executor)
+        case None:
+            source = parts[0].source
+            return (), Body(source.content.size, lambda: source.chunks(executor))
 
 
-def _raw(source: Source, executor: Executor) -> Body:
-    return Body(source.content.size, lambda: source.chunks(executor))
+_GROUP = 3
+
+
+def _inline(inline: Inline, source: Source, executor: Executor) -> Body:
+    """A JSON object with the file in base64 (RFC 4648) as its last value, made while it is sent."""
+    opening = orjson.dumps(inline.fields)[:-1] + (b"," if inline.fields else b"")
+    head = opening + orjson.dumps(inline.file_field) + b':"'
+    tail = b'"}'
+    encoded = (source.content.size + _GROUP - 1) // _GROUP * 4
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield head
+        rest = b""
+        async for chunk in source.chunks(executor):
+            data = rest + chunk
+            whole = len(data) - len(data) % _GROUP
+            rest = data[whole:]
+            if whole:
+                yield base64.b64encode(data[:whole])
+        yield base64.b64encode(rest) + tail
+
+    return Body(len(head) + encoded + len(tail), chunks)
 
 
 def _form(form: Form, parts: Sequence[Part], executor: Executor) -> tuple[tuple[tuple[str, str], ...], Body]:

@@ -109,8 +109,9 @@ class Vendor:
             else:
                 yield step
 
-    async def glance(self, path: str) -> Answer:
+    async def glance(self, job: Job) -> Answer:
         """As `Api.glance`."""
+        path = job.poll
         self.polled.setdefault(path, []).append(self._time.now)
         await asyncio.sleep(0)
         said = self._poll(path, self._time.now)

@@ -1,13 +1,14 @@
 """The ledger: queue, write-ahead log and the report's source. The only package that speaks SQL."""
 
 from bulkup.ledger.admission import Admission
-from bulkup.ledger.marks import Answered, Ended, Initiated, Mark, Measured, Reset, Stored
+from bulkup.ledger.marks import Answered, Archived, Ended, Initiated, Mark, Measured, Reset, Stored
 from bulkup.ledger.records import Candidate, Leftover
 from bulkup.ledger.store import Ledger
 
 __all__ = [
     "Admission",
     "Answered",
+    "Archived",
     "Candidate",
     "Ended",
     "Initiated",

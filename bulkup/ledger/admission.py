@@ -17,6 +17,7 @@ from sqlalchemy import (
     and_,
     case,
     cast,
+    exists,
     func,
     insert,
     literal,
@@ -47,6 +48,20 @@ _was_completed = and_(
     documents.c.document_id.is_not(None),
 )
 """A completed row whose changed file could not be sent: still completed, as far as the vendor goes."""
+
+_stored_already = and_(
+    documents.c.state == State.FAILED.value,
+    documents.c.stage.in_([Stage.LINK.value, Stage.UPDATE.value]),
+    documents.c.document_id.is_not(None),
+)
+"""A row whose bytes the vendor has, and what was to follow failed: only that is done again."""
+
+_never_stored = and_(
+    documents.c.state == State.FAILED.value,
+    documents.c.stage == Stage.TRANSFER.value,
+    documents.c.document_id.is_not(None),
+)
+"""A row whose init was answered, and whose bytes did not get there: the vendor's record is an orphan."""
 
 _BAD = "\0"
 _BATCH = 1000
@@ -137,7 +152,8 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
     """Move the staged rows into the ledger, as rows of this run.
 
     A new row is pending. A failed one is pending again if a later run may send it by itself; completed again, if what
-    failed was only to look at the changed file of a completed row. An unfinished or unknown one stays what it is.
+    failed was only to look at the changed file of a completed row; stored again, if what failed comes after that. An
+    unfinished or unknown one stays what it is.
     """
     connection.execute(
         documents.delete().where(
@@ -172,8 +188,10 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
     told = statement.excluded
     old = documents.c
     failed = old.state == State.FAILED.value
-    fresh = and_(or_(old.state == State.PENDING.value, and_(failed, old.retriable)), ~_was_completed)
-    settled = or_(fresh, _was_completed, old.state == State.COMPLETED.value)
+    stored = and_(_stored_already, old.share == told.share)
+    again = and_(failed, old.retriable, ~_was_completed, ~stored)
+    fresh = or_(old.state == State.PENDING.value, again)
+    settled = or_(fresh, stored, _was_completed, old.state == State.COMPLETED.value)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["key"],
@@ -182,12 +200,17 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
                 "path": told.path,
                 "manifest": told.manifest,
                 "admitted_by": told.admitted_by,
-                "state": case((_was_completed, literal(State.COMPLETED.value)), (fresh, told.state), else_=old.state),
+                "state": case(
+                    (_was_completed, literal(State.COMPLETED.value)),
+                    (stored, literal(State.STORED.value)),
+                    (fresh, told.state),
+                    else_=old.state,
+                ),
                 "alone": case((and_(fresh, old.error_code == JOB_FAILED), literal(True)), else_=old.alone),  # noqa: FBT003
                 **{name: case((settled, told[name]), else_=old[name]) for name in ("filename", "cells")},
                 **{name: case((fresh, told[name]), else_=old[name]) for name in ("target", "share", "bundled")},
                 **{
-                    name: case((fresh, told[name]), (_was_completed, null()), else_=old[name])
+                    name: case((fresh, told[name]), (or_(stored, _was_completed), null()), else_=old[name])
                     for name in ("stage", "error_code", "error")
                 },
             },
@@ -198,16 +221,14 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
 def _retire_failed(connection: Connection, run_id: str, now: str) -> None:
     """Documents of rows that failed at the vendor, such as by their hash, go into the history.
 
-    So a document id on a row that is to be sent says that it was completed.
+    So a document id on a row that is to be sent says that it was completed. A record without bytes is kept as the
+    row's orphan, since the next init may have to put it away, or can use it.
     """
     d = documents.c
-    rows = and_(
-        d.state == State.FAILED.value,
-        d.retriable,
-        d.document_id.is_not(None),
-        ~_was_completed,
-        d.key.in_(select(incoming.c.key)),
-    )
+    told = exists().where(incoming.c.key == d.key)
+    stored = and_(_stored_already, told.where(incoming.c.share == d.share))
+    rows = and_(d.state == State.FAILED.value, d.retriable, d.document_id.is_not(None), ~_was_completed, told, ~stored)
+    connection.execute(update(documents).where(rows, _never_stored).values(orphan=d.document_id, document_id=null()))
     former = select(d.id, d.document_id, d.md5, literal(run_id), literal(now)).where(rows)
     names = ["document", "document_id", "md5", "replaced_by", "replaced_at"]
     connection.execute(insert(former_documents).from_select(names, former))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from sqlalchemy import Connection, bindparam, insert, literal, null, select, update
+from sqlalchemy import Connection, Text, bindparam, func, insert, literal, null, select, update
 
-from bulkup.ledger.schema import documents, former_documents
+from bulkup.ledger.schema import Fate, documents, former_documents
 from bulkup.model import Content, Stage, State
 
 
@@ -30,11 +30,16 @@ class Initiated:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The init's answer came; durable before any byte is sent."""
+    """The init's answer came; durable before any byte is sent.
+
+    Attributes:
+        orphan: the record of an earlier init that this one replaces.
+    """
 
     id: int
     job_id: str | None
     document_id: str | None
+    orphan: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class Ended:
     Attributes:
         document_id: the vendor's; None keeps what is known.
         retriable: whether a later run may send it again by itself.
+        init_lost: an init's answer never came, so there may be a record of unknown id.
     """
 
     id: int
@@ -72,17 +78,26 @@ class Ended:
     code: str | None = None
     text: str | None = None
     retriable: bool = True
+    init_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Nothing of it reached the vendor: it waits again."""
+    """No bytes of it reached the vendor: it waits again. A record that the vendor made for it is an orphan now."""
 
     id: int
     run_id: str
 
 
-Mark = Initiated | Answered | Stored | Measured | Ended | Reset
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """The vendor put away the record of an earlier init, whose bytes never came."""
+
+    id: int
+    orphan: str
+
+
+Mark = Initiated | Answered | Stored | Measured | Ended | Reset | Archived
 
 _by_id = documents.c.id == bindparam("_id")
 
@@ -116,7 +131,23 @@ _INITIATED = (
         error=null(),
     )
 )
-_ANSWERED = update(documents).where(_by_id).values(job_id=bindparam("_job_id"), document_id=bindparam("_document_id"))
+_ANSWERED = (
+    update(documents)
+    .where(_by_id)
+    .values(job_id=bindparam("_job_id"), document_id=bindparam("_document_id"), orphan=null())
+)
+_REPLACE_ORPHAN = insert(former_documents).from_select(
+    ["document", "document_id", "replaced_by", "replaced_at", "fate"],
+    select(
+        documents.c.id,
+        bindparam("_orphan", type_=Text),
+        documents.c.run_id,
+        func.coalesce(documents.c.initiated_at, ""),
+        bindparam("_fate", type_=Text),
+    ).where(_by_id),
+)
+_NO_ORPHAN = update(documents).where(_by_id).values(orphan=null())
+_INIT_LOST = update(documents).where(_by_id).values(orphan=func.coalesce(documents.c.orphan, literal("")))
 _STORED = (
     update(documents)
     .where(_by_id)
@@ -148,6 +179,7 @@ _RESET = (
     .values(
         state=literal(State.PENDING.value),
         run_id=bindparam("_run"),
+        orphan=func.coalesce(documents.c.document_id, documents.c.orphan),
         job_id=null(),
         document_id=null(),
         stored_at=null(),
@@ -163,9 +195,13 @@ def write(connection: Connection, marks: Sequence[Mark]) -> None:
             _write_initiated(connection, [mark for mark in batch if isinstance(mark, Initiated)])
         elif kind is Ended:
             _write_ended(connection, [mark for mark in batch if isinstance(mark, Ended)])
+        elif kind is Archived:
+            _retire_orphans(connection, [m for m in batch if isinstance(m, Archived)], Fate.ARCHIVED)
+            connection.execute(_NO_ORPHAN, [{"_id": mark.id} for mark in batch])
         else:
+            _retire_orphans(connection, [m for m in batch if isinstance(m, Answered) and m.orphan], Fate.LEFT)
             statement = {Answered: _ANSWERED, Stored: _STORED, Measured: _MEASURED, Reset: _RESET}[kind]
-            connection.execute(statement, [_parameters(mark) for mark in batch])
+            connection.execute(statement, [_parameters(m) for m in batch if not isinstance(m, Archived)])
 
 
 def _write_initiated(connection: Connection, marks: Sequence[Initiated]) -> None:
@@ -174,20 +210,31 @@ def _write_initiated(connection: Connection, marks: Sequence[Initiated]) -> None
     connection.execute(_INITIATED, [_parameters(mark) for mark in marks])
 
 
+def _retire_orphans(connection: Connection, marks: Sequence[Answered | Archived], fate: Fate) -> None:
+    """Note in the rows' history which records got no bytes."""
+    if marks:
+        connection.execute(
+            _REPLACE_ORPHAN, [{"_id": mark.id, "_orphan": mark.orphan, "_fate": fate.value} for mark in marks]
+        )
+
+
 def _write_ended(connection: Connection, marks: Sequence[Ended]) -> None:
     connection.execute(_ENDED, [_parameters(mark) for mark in marks])
     identified = [{"_id": mark.id, "_document_id": mark.document_id} for mark in marks if mark.document_id is not None]
     if identified:
         connection.execute(_IDENTIFIED, identified)
+    lost = [{"_id": mark.id} for mark in marks if mark.init_lost]
+    if lost:
+        connection.execute(_INIT_LOST, lost)
 
 
-def _parameters(mark: Mark) -> dict[str, object]:
+def _parameters(mark: Initiated | Answered | Stored | Measured | Ended | Reset) -> dict[str, object]:
     match mark:
         case Initiated(id_, run_id, at, flow, content):
             return {"_id": id_, "_run": run_id, "_at": at, "_flow": flow, "_size": content.size} | _hashes(
                 content, mtime=True
             )
-        case Answered(id_, job_id, document_id):
+        case Answered(id_, job_id, document_id, _):
             return {"_id": id_, "_job_id": job_id, "_document_id": document_id}
         case Stored(id_, at, content):
             return {"_id": id_, "_at": at} | _hashes(content)

@@ -19,6 +19,7 @@ class Candidate:
         sent: what was sent, if it is completed.
         now: it was completed in this run.
         alone: it must not share an init.
+        orphan: a record of it that got no bytes; empty: there may be one, of unknown id.
     """
 
     document: Document[Columns]
@@ -27,6 +28,7 @@ class Candidate:
     sent: Content | None
     now: bool = False
     alone: bool = False
+    orphan: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

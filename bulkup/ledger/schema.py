@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
 from sqlalchemy import JSON, BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, Table, Text
 
-VERSION = 1
+VERSION = 2
 """Of the schema. A ledger with a higher one was written by a newer bulkup and is refused."""
 
 metadata = MetaData()
@@ -52,6 +55,7 @@ documents = Table(
     Column("flow", Text),
     Column("job_id", Text),
     Column("document_id", Text),
+    Column("orphan", Text),  # a record of it that got no bytes; empty: there may be one, of unknown id
     Column("attempts", Integer, nullable=False, default=0),
     Column("size", BigInteger),
     Column("mtime_ns", BigInteger),
@@ -73,7 +77,22 @@ former_documents = Table(
     Column("md5", Text),
     Column("replaced_by", Text, nullable=False),  # the run that replaced it
     Column("replaced_at", Text, nullable=False),
+    Column("fate", Text),  # of a record that got no bytes, see `Fate`; else it was a document
 )
+
+UPGRADES: Mapping[int, Sequence[str]] = {
+    1: ("ALTER TABLE documents ADD COLUMN orphan TEXT", "ALTER TABLE former_documents ADD COLUMN fate TEXT"),
+}
+"""What makes a ledger of a version one of the next."""
+
+
+class Fate(StrEnum):
+    """What became of a vendor's record that never got its bytes."""
+
+    LEFT = "left"
+    """It is still there."""
+    ARCHIVED = "archived"
+
 
 incoming = Table(
     "incoming",

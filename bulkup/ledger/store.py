@@ -38,7 +38,7 @@ from bulkup.ledger import admission as admitting
 from bulkup.ledger.admission import Admission
 from bulkup.ledger.marks import Mark, write
 from bulkup.ledger.records import Candidate, Leftover, Parse
-from bulkup.ledger.schema import VERSION, documents, former_documents, incoming, meta, metadata, runs
+from bulkup.ledger.schema import UPGRADES, VERSION, documents, former_documents, incoming, meta, metadata, runs
 from bulkup.model import SKIPPED, Columns, Complaint, Content, Document, Invalid, Stage, State
 from bulkup.model import Row as ManifestRow
 
@@ -133,6 +133,17 @@ class Ledger:
                 f"{self.name}: was written by a newer bulkup (schema {version}, this one knows {VERSION}): upgrade it"
             )
         self._connection.rollback()
+        if int(version) < VERSION:
+            self._upgrade(int(version))
+
+    def _upgrade(self, version: int) -> None:
+        """Bring an older ledger up to date, all of it or nothing."""
+        self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+        for step in range(version, VERSION):
+            for statement in UPGRADES[step]:
+                self._connection.exec_driver_sql(statement)
+        self._connection.execute(update(meta).where(meta.c.name == "schema_version").values(value=str(VERSION)))
+        self._connection.commit()
 
     # --- taking a manifest in -------------------------------------------------------------------------------------
 
@@ -221,13 +232,12 @@ class Ledger:
         return [self._leftover(row) for row in self._connection.execute(query)]
 
     def claimed(self, provider: str, target: str) -> frozenset[str]:
-        """All document ids of a target that the ledger holds."""
+        """Ids of all records of a target that the ledger holds."""
         d = documents.c
-        query = select(d.document_id).where(d.provider == provider, d.target == target, d.document_id.is_not(None))
-        former = (
-            select(former_documents.c.document_id).join(documents).where(d.provider == provider, d.target == target)
-        )
-        return frozenset(self._connection.scalars(query)) | frozenset(filter(None, self._connection.scalars(former)))
+        there = and_(d.provider == provider, d.target == target)
+        former = select(former_documents.c.document_id).join(documents).where(there)
+        queries = (select(d.document_id).where(there), select(d.orphan).where(there), former)
+        return frozenset(id_ for query in queries for id_ in self._connection.scalars(query) if id_)
 
     def slowest_job(self, provider: str) -> float:
         """The longest a vendor took lately from the last byte to its word that a document is complete, in seconds."""
@@ -332,7 +342,7 @@ class Ledger:
     def _candidate(self, row: Row[Any], run_id: str) -> Candidate:
         sent = _content(row) if row.state == State.COMPLETED.value else None
         now = sent is not None and row.run_id == run_id
-        return Candidate(self._document(row), row.share, row.bundled, sent, now, row.alone)
+        return Candidate(self._document(row), row.share, row.bundled, sent, now, row.alone, row.orphan)
 
     def _leftover(self, row: Row[Any]) -> Leftover:
         return Leftover(

@@ -13,6 +13,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import orjson
 
+from bulkup.answers import Explanation
 from bulkup.errors import StepError
 from bulkup.model import Again, Columns, Content, Document, Failure, Receipt, Reply, Ticket, Traits
 from bulkup.providers.remote import RemoteDocument
@@ -55,24 +56,32 @@ def unreadable(text: str) -> StepError:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """How to follow a vendor's asynchronous job.
+    """How to follow what a vendor does with a document after its bytes came.
 
     Attributes:
-        stream: path and query of its Server-Sent Events.
+        stream: path and query of its Server-Sent Events; None: there are none.
         poll: path that answers its latest event.
         ended: whether an event is the end of it.
+        json: polling is a POST of this; None: a GET.
     """
 
-    stream: str
+    stream: str | None
     poll: str
     ended: Callable[[Json], bool]
+    json: Json | None = None
 
 
 class Caller(Protocol):
     """What the core offers an adapter: calls to the vendor's API, authorised, limited and retried by the core."""
 
     async def call(
-        self, method: str, path: str, *, json: object = None, params: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        params: Mapping[str, str] | None = None,
+        repeatable: bool = False,
     ) -> Answer:
         """One call.
 
@@ -80,6 +89,7 @@ class Caller(Protocol):
             path: below the base URL, percent-encoded.
             json: the body, if there is one.
             params: the query.
+            repeatable: a POST that may be sent again after a lost answer; other methods always may.
 
         Raises:
             StepError: what the vendor or the network said, if it is not a 2xx.
@@ -94,6 +104,13 @@ class Caller(Protocol):
 
     async def fetch(self, url: SignedUrl, *, auth: bool) -> bytes:
         """A document's bytes from a signed URL, or with credentials from one of the vendor's own host."""
+
+    async def measure(self, url: SignedUrl) -> int | None:
+        """How many bytes a signed URL would give, without reading them; None if it is refused, or does not say.
+
+        Raises:
+            StepError: nobody could be asked.
+        """
 
 
 class Adapter(Protocol):
@@ -143,19 +160,39 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What the ledger knows of a document that an earlier run left half-way.
+    """What is known of a document whose init or transfer was left half-way.
 
     Attributes:
-        initiated_at: ISO 8601, UTC.
+        initiated_at: ISO 8601, UTC; empty where that is not known.
+        remote_id: the record that the vendor made for it, if its answer came.
     """
 
     outgoing: Outgoing
     initiated_at: str
+    remote_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A vendor's record of a document that was left half-way.
+
+    Attributes:
+        arrived: its bytes are there; else it waits for them.
+    """
+
+    remote_id: str
+    arrived: bool
 
 
 @runtime_checkable
 class Renewable(Protocol):
-    """A vendor whose token runs out."""
+    """A vendor whose token runs out.
+
+    Attributes:
+        stale: the code of the refusal that a new token would mend.
+    """
+
+    stale: ClassVar[str]
 
     @property
     def renewable(self) -> bool:
@@ -191,12 +228,41 @@ class Fallback(Protocol):
 class Finder(Protocol):
     """A vendor that can be asked what an earlier, unanswered init left behind."""
 
-    async def find(self, api: Caller, traces: Sequence[Trace], claimed: frozenset[str]) -> Sequence[Receipt | None]:
-        """For each trace (all of one target) the document the vendor has, or None if it has none.
+    async def find(
+        self, api: Caller, traces: Sequence[Trace], claimed: frozenset[str]
+    ) -> Sequence[Receipt | Found | None]:
+        """For each trace (all of one target) what the vendor has of it.
 
         Args:
-            claimed: document ids that belong to other rows already.
+            claimed: ids of records that belong to other rows already.
+
+        Returns:
+            A receipt where that decides it; a record that has, or waits for, its bytes; None if there is neither.
         """
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A vendor whose record still takes the bytes later on."""
+
+    def resume(self, document: Outgoing, remote_id: str) -> Ticket:
+        """What an init would answer, for a record that an earlier init made."""
+
+
+@runtime_checkable
+class Abandoner(Protocol):
+    """A vendor whose record can be put away when its bytes will never come."""
+
+    async def abandon(self, api: Caller, document: Outgoing, remote_id: str) -> None:
+        """Put a record away; harmless when that was done before."""
+
+
+@runtime_checkable
+class Explainer(Protocol):
+    """A vendor whose errors say more than their status."""
+
+    def explain(self, headers: Mapping[str, str], error: Json) -> Explanation:
+        """What a refusal's headers (names in lower case) and JSON body say."""
 
 
 @runtime_checkable

@@ -88,6 +88,7 @@ class LightReach:
 
     name: ClassVar[str] = "lightreach"
     flow: ClassVar[str] = "v2"
+    stale: ClassVar[str] = "unauthorized"
     traits: ClassVar[Traits] = Traits(
         max_batch=25,
         url_ttl=3600.0,
@@ -214,6 +215,7 @@ class LightReachV1:
 
     name: ClassVar[str] = "lightreach"
     flow: ClassVar[str] = "v1"
+    stale: ClassVar[str] = "unauthorized"
     traits: ClassVar[Traits] = Traits(repeatable_init=False, digests=frozenset({"md5"}))
 
     @property
