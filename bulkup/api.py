@@ -156,11 +156,11 @@ class Api:
         """See `Caller.fetch`."""
         if auth and url.origin != SignedUrl(self.adapter.base_url).origin:
             raise StepError(Failure("bad_url", "a URL that wants credentials is not on the vendor's host", sent=False))
-        headers = tuple(self.adapter.authorize("GET", urlsplit(url.value).path, b"").items()) if auth else ()
 
         async def once() -> bytes:
+            headers = await self.headers("GET", urlsplit(url.value).path) if auth else ()
             response = await self._transport.send(Request("GET", url.value, headers), self._limits)
-            failure = judge_store(response.status, response.headers, response.body)
+            failure = self.judge(response) if auth else judge_store(response.status, response.headers, response.body)
             if failure is not None:
                 raise StepError(failure)
             return response.body

@@ -1,10 +1,11 @@
-"""A vendor's other operations beside the upload: list, get, download, refresh URLs, archive."""
+"""What vendors offer beside the upload: their documents listed, read, downloaded, archived, updated, linked."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import anyio
 
@@ -15,43 +16,111 @@ from bulkup.errors import ConfigError
 from bulkup.http import Http
 from bulkup.pace import Pacer
 from bulkup.providers import PROVIDERS
-from bulkup.providers.base import Library
+from bulkup.providers.base import (
+    Archiver,
+    Downloader,
+    Getter,
+    Json,
+    Lister,
+    Requirements,
+    Updater,
+    UrlRefresher,
+)
 from bulkup.providers.remote import RemoteDocument
 from bulkup.track import Tracker
+
+T = TypeVar("T")
 
 
 class Client:
     """The documents that a vendor holds. Made by `connect`.
 
-    ``container`` is the vendor's: for LightReach the account's id. Each call raises `bulkup.StepError` with what the
-    vendor said, if it is not a success.
+    ``container`` is the vendor's, such as ``account:A-1``, ``loan:7``, ``customer:9``, ``entity:TOKEN`` or
+    ``subject:ID``; its id alone where the vendor has one kind of container; empty where a document's id is enough. Each
+    call raises `bulkup.StepError` with what the vendor said, if it is not a success, and `bulkup.ConfigError` if the
+    vendor has no such call.
     """
 
-    def __init__(self, api: Api, library: Library) -> None:
+    def __init__(self, api: Api) -> None:
         self._api = api
-        self._library = library
 
     async def list_documents(
         self, container: str, *, archived: bool = False, newest_first: bool = True
     ) -> list[RemoteDocument]:
         """The container's documents; ``archived`` answers only the archived ones."""
-        return await self._library.list_documents(self._api, container, archived=archived, newest_first=newest_first)
+        lister = self._able(Lister, "list documents")
+        return await lister.list_documents(self._api, container, archived=archived, newest_first=newest_first)
 
     async def get_document(self, container: str, document_id: str) -> RemoteDocument:
         """One document, with fresh URLs."""
-        return await self._library.get_document(self._api, container, document_id)
+        getter = self._able(Getter, "get a document")
+        return await getter.get_document(self._api, self._known(container), document_id)
 
     async def refresh_urls(self, container: str, document_id: str) -> RemoteDocument:
         """One document, with all its URLs made anew."""
-        return await self._library.refresh_urls(self._api, container, document_id)
+        refresher = self._able(UrlRefresher, "refresh URLs")
+        return await refresher.refresh_urls(self._api, self._known(container), document_id)
 
     async def archive_document(self, container: str, document_id: str) -> None:
         """Archive one document."""
-        await self._library.archive_document(self._api, container, document_id)
+        archiver = self._able(Archiver, "archive a document")
+        await archiver.archive_document(self._api, self._known(container), document_id)
+
+    async def update_document(self, container: str, document_id: str, changes: Mapping[str, str | bool]) -> None:
+        """Change properties of one document, such as ``{"description": "signed", "customer_visible": True}``.
+
+        Raises:
+            ConfigError: the vendor has no such property; the text names those it has.
+        """
+        updater = self._able(Updater, "update a document")
+        known = updater.updatable
+        for name, value in changes.items():
+            if not isinstance(value, known.get(name, ())):
+                kinds = {str: "text", bool: "true or false"}
+                names = ", ".join(f"{each} ({kinds[kind]})" for each, kind in known.items())
+                raise ConfigError(f"{self._name} can't set {name!r} to that; what can be set: {names}")
+        await updater.update_document(self._api, self._known(container), document_id, changes)
 
     async def download_document(self, container: str, document_id: str) -> list[tuple[str, bytes]]:
         """Name and bytes of each file of one document."""
-        return await self._library.download_document(self._api, container, document_id)
+        downloader = self._able(Downloader, "download a document")
+        return await downloader.download_document(self._api, self._known(container), document_id)
+
+    async def list_required(self, workflow_id: str) -> list[Json]:
+        """A workflow's required documents, as the vendor gives them."""
+        return await self._able(Requirements, "list required documents").list_required(self._api, workflow_id)
+
+    async def list_fulfillments(
+        self, required_id: str, *, decision_status: str | None = None, upload_status: str | None = None
+    ) -> list[Json]:
+        """What fulfils a required document, as the vendor gives it."""
+        able = self._able(Requirements, "list fulfillments")
+        return await able.list_fulfillments(
+            self._api, required_id, decision_status=decision_status, upload_status=upload_status
+        )
+
+    async def link_document(self, workflow_id: str, required_ids: Sequence[str], document_id: str) -> None:
+        """Let one document fulfil several required ones."""
+        able = self._able(Requirements, "link a document")
+        await able.link_document(self._api, workflow_id, required_ids, document_id)
+
+    @property
+    def _name(self) -> str:
+        return self._api.adapter.name
+
+    def _able(self, capability: type[T], what: str) -> T:
+        adapter = self._api.adapter
+        if not isinstance(adapter, capability):
+            raise ConfigError(f"{self._name} has no way to {what}")
+        return adapter
+
+    def _known(self, container: str) -> str:
+        adapter = self._api.adapter
+        if not container and isinstance(adapter, Getter) and adapter.contained:
+            raise ConfigError(
+                f"{self._name} must be told which container (account, loan or the like) the document is in"
+            )
+        return container
 
 
 @asynccontextmanager
@@ -71,15 +140,13 @@ async def connect(
         options: the settings of `bulkup.config.Settings`, such as ``timeout=10``.
 
     Raises:
-        ConfigError: an unknown vendor, or one without such operations, or a missing credential.
+        ConfigError: an unknown vendor, or a missing credential.
     """
     if provider not in PROVIDERS:
         raise ConfigError(f"unknown provider {provider!r}: known are {', '.join(PROVIDERS)}")
     terms = config.settings(**options).terms()
     env = os.environ if environment is None else environment
     adapter = config.adapters([provider], env, base_url)[provider]
-    if not isinstance(adapter, Library):
-        raise ConfigError(f"{provider} has no way to ask for its documents")
     clock = Clock()
     async with Http() as transport:
         api = Api(
@@ -92,4 +159,4 @@ async def connect(
             asking=anyio.Semaphore(terms.concurrency),
             pacer=Pacer(clock, terms.backoff.patience),
         )
-        yield Client(api, adapter)
+        yield Client(api)

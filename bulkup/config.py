@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bulkup.errors import ConfigError
@@ -96,19 +97,34 @@ def _adapter(name: str, environment: Mapping[str, str], base_url: str | None) ->
     provider = PROVIDERS[name]
     prefix = f"BULKUP_{name.upper()}_"
     found = {setting: _setting(prefix + setting.upper(), environment) for setting in provider.settings}
-    values = {setting: value for setting, value in found.items() if value}
-    for setting, value in values.items():
-        if not value.isprintable():
-            raise ConfigError(f"{prefix}{setting.upper()}: holds a line break or another control character")
+    values: dict[str, object] = {
+        setting: _checked(prefix + setting.upper(), value, provider.settings[setting])
+        for setting, value in found.items()
+        if value
+    }
     if not any(all(setting in values for setting in needed) for needed in provider.credentials):
         ways = " or ".join(
             " and ".join(prefix + setting.upper() for setting in needed) for needed in provider.credentials
         )
-        raise ConfigError(f"{name}: no credentials: set {ways} (or the same names with _FILE, naming a file)")
+        needed = max(provider.credentials, key=lambda way: sum(setting in values for setting in way))
+        missing = " and ".join(prefix + setting.upper() for setting in needed if setting not in values)
+        what = f"{missing} is missing" if any(setting in values for setting in needed) else "no credentials"
+        raise ConfigError(f"{name}: {what}: set {ways} (or the same names with _FILE, naming a file)")
     url = base_url or environment.get(prefix + "BASE_URL")
     if url:
         values["base_url"] = _base_url(url, "--base-url" if base_url else prefix + "BASE_URL")
     return provider.adapter(**values)
+
+
+def _checked(name: str, value: str, kind: Any) -> object:
+    """A setting of the type that it must have; what it holds is never shown."""
+    if not value.isprintable():
+        raise ConfigError(f"{name}: holds a line break or another control character")
+    try:
+        return TypeAdapter(kind).validate_strings(value)
+    except ValidationError as error:
+        message = str(error.errors()[0]["msg"]).removeprefix("Value error, ").removeprefix("Input should ")
+        raise ConfigError(f"{name}: {message if message.startswith('must') else f'must {message}'}") from None
 
 
 def _setting(name: str, environment: Mapping[str, str]) -> str | None:

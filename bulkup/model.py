@@ -8,8 +8,9 @@ does it take a new URL?
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Generic, TypeVar
 
@@ -75,6 +76,13 @@ class Columns(BaseModel):
     def identity(self) -> dict[str, str]:
         """The options that make another document of the same file, as part of the derived key."""
         return {}
+
+    def objections(self, filename: str, now: datetime) -> Sequence[tuple[str, str]]:  # noqa: ARG002 - for subclasses
+        """What speaks against sending such a file at this time: column and text each.
+
+        Asked when a manifest is read, and never again: a ledger's rows outlive the day they were good for.
+        """
+        return ()
 
 
 C_co = TypeVar("C_co", bound=Columns, covariant=True)

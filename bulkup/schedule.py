@@ -58,3 +58,16 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
     return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
+
+
+def until(moment: str | None, date: str | None) -> float | None:
+    """Seconds from an answer's ``Date`` header to a Unix time, both by the server's clock; None if either is missing.
+
+    Args:
+        moment: the Unix time, in seconds.
+        date: the header's value.
+    """
+    try:
+        return max(0.0, float(moment or "") - parsedate_to_datetime(date or "").timestamp())
+    except (OverflowError, ValueError):
+        return None

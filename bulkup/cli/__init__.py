@@ -8,7 +8,7 @@ from types import FrameType
 
 import typer
 
-from bulkup.cli import demo, ledger, run, sandbox
+from bulkup.cli import demo, documents, ledger, run, sandbox
 from bulkup.errors import BulkupError, UsageError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("export")(ledger.export)
 app.command("status")(ledger.status)
 app.command("sandbox")(sandbox.sandbox)
 app.command("demo")(demo.demo)
+app.add_typer(documents.app, name="documents")
 
 
 class _InterruptedError(BaseException):

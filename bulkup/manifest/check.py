@@ -131,6 +131,8 @@ class _Check:
         columns = self._columns(provider)
         if provider is None or columns is None:
             return None
+        for column, text in columns.objections(filename, self._schema.now):
+            self._complain(text, column, self._common.get(column) or self._cells.get(column))
         self._share, self._bundled = canonical([provider, *columns.share]), columns.bundled
         if self._complaints:
             return None

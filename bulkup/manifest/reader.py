@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import BinaryIO
 
 from bulkup.manifest import objects, table
@@ -22,6 +23,7 @@ def read(
     provider: str | None = None,
     ignore_extra: bool = False,
     stdin: BinaryIO | None = None,
+    now: datetime | None = None,
 ) -> Iterator[Row | Invalid | Complaint]:
     """Read a manifest as a stream; memory does not grow with its rows.
 
@@ -31,6 +33,7 @@ def read(
         provider: the provider of rows that name none; a row that names another is invalid.
         ignore_extra: keep unknown columns in `Row.cells` instead of refusing them.
         stdin: read instead of the process's standard input; it is not closed.
+        now: the time, with its zone; None: that of the machine's clock.
 
     Yields:
         Each row, valid or invalid, in order. Where the file can't be read, or not any further, or has no rows, the
@@ -45,7 +48,7 @@ def read(
     rows = 0
     try:
         with opened(manifest, stdin) as source:
-            schema = Schema(file, source.folder, kinds, provider, ignore_extra)
+            schema = Schema(file, source.folder, kinds, provider, ignore_extra, now or datetime.now(UTC))
             for record in _records(source, schema):
                 yield check(record, schema)
                 rows = record.number

@@ -6,6 +6,7 @@ import difflib
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from bulkup.model import Columns
 
@@ -30,6 +31,7 @@ class Schema:
         kinds: the providers' columns.
         provider: of the rows that name none, and then of all.
         ignore_extra: keep unknown columns, unread, instead of refusing them.
+        now: the time, for columns that must lie ahead of it.
     """
 
     file: str
@@ -37,6 +39,7 @@ class Schema:
     kinds: Mapping[str, type[Columns]]
     provider: str | None
     ignore_extra: bool
+    now: datetime
     columns: Mapping[str, frozenset[str]] = field(init=False)
     """Each provider's own columns."""
     fields: frozenset[str] = field(init=False)

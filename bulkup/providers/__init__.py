@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, NonNegativeInt, PositiveFloat
 
 from bulkup.model import Columns, Traits
+from bulkup.providers.alloy import Alloy
+from bulkup.providers.alloy_columns import AlloyColumns
+from bulkup.providers.auco import Auco
+from bulkup.providers.auco_columns import AucoColumns
 from bulkup.providers.base import Adapter
+from bulkup.providers.kompliant import Kompliant, checked_secret_key
+from bulkup.providers.kompliant_columns import KompliantColumns
 from bulkup.providers.lightreach import LightReach, LightReachColumns
+from bulkup.providers.loanpro import LoanPro
+from bulkup.providers.loanpro_columns import LoanProColumns
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +29,16 @@ class Provider:
         columns: its columns of the manifest.
         traits: facts about its flow.
         adapter: makes its adapter; takes the settings, and ``base_url`` if it is replaced.
-        settings: names of what the environment may set, as ``BULKUP_<PROVIDER>_<NAME>``, besides ``base_url``.
+        settings: what the environment may set, as ``BULKUP_<PROVIDER>_<NAME>``, besides ``base_url``, and the type that
+            it must have.
         credentials: alternatives, each a set of settings that suffices.
     """
 
     columns: type[Columns]
     traits: Traits
     adapter: Callable[..., Adapter]
-    settings: tuple[str, ...]
     credentials: tuple[tuple[str, ...], ...]
+    settings: Mapping[str, Any]
 
 
 PROVIDERS: Mapping[str, Provider] = {
@@ -34,8 +46,50 @@ PROVIDERS: Mapping[str, Provider] = {
         columns=LightReachColumns,
         traits=LightReach.traits,
         adapter=LightReach,
-        settings=("token", "username", "password", "login_field"),
         credentials=(("token",), ("username", "password")),
+        settings={"token": str, "username": str, "password": str, "login_field": Literal["username", "email"]},
+    ),
+    "loanpro": Provider(
+        columns=LoanProColumns,
+        traits=LoanPro.traits,
+        adapter=LoanPro,
+        credentials=(("token", "instance_id"),),
+        settings={"token": str, "instance_id": str, "update_path": str},
+    ),
+    "alloy": Provider(
+        columns=AlloyColumns,
+        traits=Alloy.traits,
+        adapter=Alloy,
+        credentials=(("token", "secret"),),
+        settings={"token": str, "secret": str, "auth": Literal["basic", "bearer"]},
+    ),
+    "kompliant": Provider(
+        columns=KompliantColumns,
+        traits=Kompliant.traits,
+        adapter=Kompliant,
+        credentials=(("api_key", "secret_key", "auth_token"),),
+        settings={
+            "api_key": str,
+            "secret_key": Annotated[str, AfterValidator(checked_secret_key)],
+            "auth_token": str,
+            "uploaded_statuses": str,
+            "pending_statuses": str,
+            "failed_statuses": str,
+            "extensions": str,
+        },
+    ),
+    "auco": Provider(
+        columns=AucoColumns,
+        traits=Auco.traits,
+        adapter=Auco,
+        credentials=(("private_key", "public_key"),),
+        settings={
+            "private_key": str,
+            "public_key": str,
+            "url_life": PositiveFloat,
+            "inline_limit": NonNegativeInt,
+            "content_type": str,
+        },
     ),
 }
 

@@ -7,7 +7,7 @@ is a small protocol of its own, which the core looks for with ``isinstance``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -15,7 +15,7 @@ import orjson
 
 from bulkup.answers import Explanation
 from bulkup.errors import StepError
-from bulkup.model import Again, Columns, Content, Document, Failure, Receipt, Reply, Ticket, Traits
+from bulkup.model import Again, Columns, Content, Document, Failure, Receipt, Reply, Stage, Ticket, Traits
 from bulkup.providers.remote import RemoteDocument
 from bulkup.secret import SignedUrl
 
@@ -266,22 +266,105 @@ class Explainer(Protocol):
 
 
 @runtime_checkable
-class Library(Protocol):
-    """A vendor whose documents can be read and archived; ``container`` is its account, loan or the like."""
+class Lister(Protocol):
+    """A vendor that lists the documents of a container, such as ``account:A-1`` or ``loan:7``."""
 
     async def list_documents(
         self, api: Caller, container: str, *, archived: bool = False, newest_first: bool = True
     ) -> list[RemoteDocument]:
         """The container's documents; ``archived`` answers only the archived ones."""
 
+
+@runtime_checkable
+class Getter(Protocol):
+    """A vendor that can be asked about one document.
+
+    Attributes:
+        contained: a document is known only by its id and its container; else the container may be empty.
+    """
+
+    contained: ClassVar[bool]
+
     async def get_document(self, api: Caller, container: str, document_id: str) -> RemoteDocument:
         """One document, with fresh URLs."""
 
-    async def refresh_urls(self, api: Caller, container: str, document_id: str) -> RemoteDocument:
-        """One document, with all its URLs made anew."""
+
+@runtime_checkable
+class Downloader(Protocol):
+    """A vendor that gives documents back."""
+
+    async def download_document(self, api: Caller, container: str, document_id: str) -> list[tuple[str, bytes]]:
+        """Name and bytes of each file."""
+
+
+@runtime_checkable
+class Archiver(Protocol):
+    """A vendor whose documents can be archived."""
 
     async def archive_document(self, api: Caller, container: str, document_id: str) -> None:
         """Archive one document."""
 
-    async def download_document(self, api: Caller, container: str, document_id: str) -> list[tuple[str, bytes]]:
-        """Name and bytes of each file."""
+
+@runtime_checkable
+class Updater(Protocol):
+    """A vendor whose documents' properties can be changed."""
+
+    async def update_document(
+        self, api: Caller, container: str, document_id: str, changes: Mapping[str, str | bool]
+    ) -> None:
+        """Change properties.
+
+        Args:
+            changes: new values of `updatable` properties.
+        """
+
+    @property
+    def updatable(self) -> Mapping[str, type]:
+        """Names of the properties that can be changed, and what their values are: ``str`` or ``bool``."""
+
+
+@runtime_checkable
+class UrlRefresher(Protocol):
+    """A vendor that makes the URLs of a document anew."""
+
+    async def refresh_urls(self, api: Caller, container: str, document_id: str) -> RemoteDocument:
+        """One document, with all its URLs made anew."""
+
+
+@runtime_checkable
+class Requirements(Protocol):
+    """A vendor whose documents fulfil what a workflow requires."""
+
+    async def list_required(self, api: Caller, workflow_id: str) -> list[Json]:
+        """The workflow's required documents, as the vendor gives them."""
+
+    async def list_fulfillments(
+        self, api: Caller, required_id: str, *, decision_status: str | None = None, upload_status: str | None = None
+    ) -> list[Json]:
+        """What fulfils a required document, as the vendor gives it."""
+
+    async def link_document(self, api: Caller, workflow_id: str, required_ids: Sequence[str], document_id: str) -> None:
+        """Let one document fulfil several required ones."""
+
+
+async def follow_up(step: Awaitable[object], document_id: str | None, stage: Stage) -> Receipt:
+    """Carry out what comes after a document's bytes were stored.
+
+    Args:
+        step: the calls.
+        document_id: the vendor's.
+        stage: what the calls are.
+
+    Returns:
+        The document's receipt: a refusal fails it at that stage.
+
+    Raises:
+        StepError: the step can be done later.
+    """
+    try:
+        await step
+    except StepError as error:
+        if not error.failure.final:
+            raise
+        return Receipt(document_id, error.failure, stage)
+    return Receipt(document_id)

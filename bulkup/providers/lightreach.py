@@ -89,6 +89,7 @@ class LightReach:
     name: ClassVar[str] = "lightreach"
     flow: ClassVar[str] = "v2"
     stale: ClassVar[str] = "unauthorized"
+    contained: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(
         max_batch=25,
         url_ttl=3600.0,
@@ -296,12 +297,13 @@ def _columns(documents: Sequence[Outgoing]) -> LightReachColumns:
     return columns
 
 
-def _documents(account_id: str) -> str:
-    return f"/api/v2/accounts/{quote(account_id, safe='')}/documents"
+def _documents(account: str) -> str:
+    """Where an account's documents are; ``account`` is its id, or that as a target."""
+    return f"/api/v2/accounts/{quote(account.removeprefix('account:'), safe='')}/documents"
 
 
-def _document(account_id: str, document_id: str) -> str:
-    return f"{_documents(account_id)}/{quote(document_id, safe='')}"
+def _document(account: str, document_id: str) -> str:
+    return f"{_documents(account)}/{quote(document_id, safe='')}"
 
 
 def _ended(event: Json) -> bool:

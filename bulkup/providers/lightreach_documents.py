@@ -6,24 +6,21 @@ import base64
 import binascii
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from itertools import groupby
-from typing import cast
 
 from bulkup.model import Content, Failure, Receipt
 from bulkup.providers.base import Json, Trace, unreadable
+from bulkup.providers.reading import mapping, objects, recent, text
 from bulkup.providers.remote import RemoteDocument, RemoteFile, ViewUrl
 from bulkup.secret import SignedUrl
 
 _KB = 1024
 _MD5_HEX, _MD5_BYTES = 32, 16
-_CLOCK_SKEW = timedelta(minutes=5)
 
 
 def parse_all(value: object) -> list[RemoteDocument]:
     """A list of document objects; an item that is none is left out."""
-    items = value if isinstance(value, list) else []
-    return [parse(item) for item in items if isinstance(item, dict) and _text(item.get("id")) is not None]
+    return [parse(item) for item in objects(value) if text(item.get("id")) is not None]
 
 
 def parse(item: Json) -> RemoteDocument:
@@ -32,44 +29,36 @@ def parse(item: Json) -> RemoteDocument:
     Raises:
         StepError: ``unreadable_answer`` without an id.
     """
-    identifier = _text(item.get("id"))
+    identifier = text(item.get("id"))
     if identifier is None:
         raise unreadable("a document has no id")
-    meta = item.get("meta")
-    meta = meta if isinstance(meta, dict) else {}
-    files = item.get("files")
+    meta = mapping(item.get("meta"))
     return RemoteDocument(
         id=identifier,
-        target=f"account:{_text(item.get('accountId')) or ''}",
-        type=_text(item.get("type")),
-        status=_text(item.get("status")),
+        target=f"account:{text(item.get('accountId')) or ''}",
+        type=text(item.get("type")),
+        status=text(item.get("status")),
         archived=item.get("archived") is True,
-        external_reference=_text(item.get("externalReference")),
-        files=tuple(_file(f) for f in files if isinstance(f, dict)) if isinstance(files, list) else (),
-        created_at=_text(meta.get("createdAt")),
-        updated_at=_text(meta.get("updatedAt")),
+        external_reference=text(item.get("externalReference")),
+        files=tuple(_file(file) for file in objects(item.get("files"))),
+        created_at=text(meta.get("createdAt")),
+        updated_at=text(meta.get("updatedAt")),
     )
 
 
 def _file(item: Json) -> RemoteFile:
     size, views = item.get("sizeKB"), item.get("viewUrls")
     return RemoteFile(
-        name=_text(item.get("originalName")) or "",
-        content_type=_text(item.get("contentType")),
-        md5=_text(item.get("md5Hash")),
+        name=text(item.get("originalName")) or "",
+        content_type=text(item.get("contentType")),
+        md5=text(item.get("md5Hash")),
         size_kb=size if isinstance(size, int) and not isinstance(size, bool) else None,
         urls=tuple(
-            ViewUrl(SignedUrl(view["url"]), _text(view.get("type")) or "", _text(view.get("expiresAt")))
+            ViewUrl(SignedUrl(view["url"]), text(view.get("type")) or "", text(view.get("expiresAt")))
             for view in (views if isinstance(views, list) else [])
             if isinstance(view, dict) and isinstance(view.get("url"), str)
         ),
     )
-
-
-def _text(value: object) -> str | None:
-    if isinstance(value, str):
-        return value
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 Slot = tuple[RemoteDocument, RemoteFile | None]
@@ -186,7 +175,7 @@ def _is(document: RemoteDocument, unit: Sequence[Trace], *, reference_kept: bool
     references = {reference} if reference_kept else {reference, None}
     if document.type != kind or document.external_reference not in references or len(document.files) != len(unit):
         return False
-    if not _recent(document.created_at, first.initiated_at):
+    if not recent(document.created_at, first.initiated_at):
         return False
     names = Counter(file.name for file in document.files)
     if names != Counter(trace.outgoing.document.filename for trace in unit):
@@ -201,12 +190,3 @@ def _is(document: RemoteDocument, unit: Sequence[Trace], *, reference_kept: bool
 def _proves(file: RemoteFile, name: str, content: Content) -> bool:
     """As `_fits`, but a hash that can't be compared is no proof."""
     return _fits(file, name, content) and (content.md5 is not None or _md5(file.md5) is None)
-
-
-def _recent(created_at: str | None, initiated_at: str) -> bool:
-    """Whether a document can come from an init; clocks may differ a little, and an unreadable time proves nothing."""
-    try:
-        created, initiated = (datetime.fromisoformat(cast("str", at)) for at in (created_at, initiated_at))
-        return created >= initiated - _CLOCK_SKEW
-    except (ValueError, TypeError):
-        return True

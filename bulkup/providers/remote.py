@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bulkup.secret import SignedUrl
@@ -27,19 +28,27 @@ class RemoteFile:
 
     Attributes:
         md5: in hexadecimal or base64, as the vendor gives it.
+        sha256: likewise.
+        size: in bytes.
         size_kb: in units of 1,024 bytes.
     """
 
     name: str
     content_type: str | None = None
     md5: str | None = None
+    sha256: str | None = None
+    size: int | None = None
     size_kb: int | None = None
     urls: tuple[ViewUrl, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteDocument:
-    """One document of a vendor; what the vendor does not say is None."""
+    """One document of a vendor; what the vendor does not say is None.
+
+    Attributes:
+        properties: what only this vendor has, by bulkup's names.
+    """
 
     id: str
     target: str
@@ -50,3 +59,10 @@ class RemoteDocument:
     files: tuple[RemoteFile, ...] = ()
     created_at: str | None = None
     updated_at: str | None = None
+    properties: Mapping[str, object] = field(default_factory=dict)
+
+
+def arranged(documents: Sequence[RemoteDocument], *, archived: bool, newest_first: bool) -> list[RemoteDocument]:
+    """Either the archived documents or the others, in the order of their making."""
+    wanted = [document for document in documents if document.archived is archived]
+    return sorted(wanted, key=lambda document: document.created_at or "", reverse=newest_first)

@@ -1,0 +1,66 @@
+"""Auco's documents: their status by code, and downloading them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from bulkup.errors import StepError
+from bulkup.model import Failure
+from bulkup.providers.base import Caller, Json
+from bulkup.providers.reading import objects, text, web_url
+from bulkup.providers.remote import RemoteDocument, RemoteFile, ViewUrl
+
+_REFUSED = frozenset({"REJECTED", "EXPIRED"})
+
+
+class AucoDocuments:
+    """What can be done with a document beside the upload; its code is enough. Auco lists no documents."""
+
+    __slots__ = ()
+
+    contained: ClassVar[bool] = False
+
+    async def get_document(self, api: Caller, container: str, document_id: str) -> RemoteDocument:  # noqa: ARG002
+        """One document: its status and its signers'."""
+        return _document(await self._by_code(api, document_id), document_id)
+
+    async def download_document(self, api: Caller, container: str, document_id: str) -> list[tuple[str, bytes]]:  # noqa: ARG002
+        """Name and bytes of the document as it is now: signed, once it was."""
+        found = await self._by_code(api, document_id)
+        url = web_url(found.get("url"))
+        if url is None:
+            raise StepError(Failure("not_found", f"document {document_id} has no file", answered=True))
+        return [(f"{text(found.get('name')) or document_id}.pdf", await api.fetch(url, auth=False))]
+
+    async def arrived(self, api: Caller, code: str, size: int) -> bool:
+        """Whether a process has its document: its status is a live one, and as many bytes as were sent can be read."""
+        try:
+            found = await self._by_code(api, code)
+        except StepError as error:
+            if not error.failure.final:
+                raise
+            return False
+        url = web_url(found.get("url"))
+        if text(found.get("status")) in _REFUSED or url is None:
+            return False
+        return await api.measure(url) == size
+
+    async def _by_code(self, api: Caller, code: str) -> Json:
+        """The answer about one code; without one Auco would list its templates."""
+        return (await api.call("GET", "/document", params={"code": code})).object()
+
+
+def _document(found: Json, code: str) -> RemoteDocument:
+    url = web_url(found.get("url"))
+    file = RemoteFile(text(found.get("name")) or "", urls=() if url is None else (ViewUrl(url, "original"),))
+    signers = [
+        {name: text(signer.get(name)) for name in ("name", "email", "status")}
+        for signer in objects(found.get("signProfile"))
+    ]
+    return RemoteDocument(
+        id=text(found.get("code")) or code,
+        target="",
+        status=text(found.get("status")),
+        files=(file,),
+        properties={"name": text(found.get("name")), "signers": signers},
+    )

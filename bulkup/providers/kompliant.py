@@ -1,0 +1,235 @@
+"""Kompliant: documents of subject records, linked to what workflows require.
+
+Flow (guide): ``document.create`` makes the record and answers an S3 URL with the fields of a presigned POST form; the
+form carries all of them, then the file, and is answered 204; ``document.get`` tells when the upload is final, and its
+SHA-256; one ``batchAdd`` links the document to all required documents that the row names. Every call is a signed POST.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from bulkup.answers import Explanation
+from bulkup.errors import StepError
+from bulkup.model import Content, Failure, Form, Receipt, Reply, Stage, Ticket, Traits, Upload
+from bulkup.providers.base import Caller, Found, Job, Json, Outgoing, Trace, follow_up, unreadable
+from bulkup.providers.kompliant_columns import KompliantColumns
+from bulkup.providers.kompliant_documents import KompliantDocuments
+from bulkup.providers.kompliant_envelope import data, digest, explained
+from bulkup.providers.reading import mapping, number, recent, required, text
+from bulkup.secret import SignedUrl
+
+_FIELDS = (
+    "Content-Type",
+    "key",
+    "policy",
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "x-amz-meta-document-id",
+)
+"""The guide's order; "ORDER MATTERS"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kompliant(KompliantDocuments):
+    """The flow.
+
+    Args:
+        base_url: one host serves both environments, as far as known.
+        api_key, secret_key, auth_token: of one environment; the secret key is base64.
+        uploaded_statuses, pending_statuses, failed_statuses: words of ``upload_status``, with commas between; the
+            vendor's list of them is not published. A word of none of these counts as uploaded once there is a hash.
+        extensions: the allowed file extensions, with commas between; empty: the vendor decides.
+    """
+
+    base_url: str = "https://api.kompliant.com"
+    api_key: str = field(default="", repr=False)
+    secret_key: str = field(default="", repr=False)
+    auth_token: str = field(default="", repr=False)
+    uploaded_statuses: str = (
+        "UPLOADED,UPLOAD_COMPLETE,UPLOAD_COMPLETED,UPLOAD_SUCCESS,COMPLETE,COMPLETED,SUCCESS,SUCCEEDED,STORED,"
+        "AVAILABLE,READY,ACTIVE,DONE,FINISHED,VERIFIED"
+    )
+    pending_statuses: str = (
+        "PENDING,PROCESSING,UPLOADING,IN_PROGRESS,CREATED,INITIATED,NEW,WAITING,AWAITING_UPLOAD,UPLOAD_PENDING,"
+        "PENDING_UPLOAD,NOT_UPLOADED,QUEUED,SCANNING,VALIDATING"
+    )
+    failed_statuses: str = (
+        "FAILED,FAILURE,ERROR,REJECTED,INVALID,UPLOAD_FAILED,UPLOAD_ERROR,EXPIRED,UPLOAD_EXPIRED,CANCELLED,CANCELED,"
+        "ABORTED,DELETED,QUARANTINED,INFECTED"
+    )
+    extensions: str = ""
+
+    name: ClassVar[str] = "kompliant"
+    flow: ClassVar[str] = "v1"
+    traits: ClassVar[Traits] = Traits(url_ttl=300.0, digests=frozenset({"sha256"}))
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """See `Adapter.secrets`; the signature is the same for every call, so it is one too."""
+        signature = ksig1(self.api_key, self.secret_key) if self.secret_key else ""
+        return [secret for secret in (self.api_key, self.secret_key, self.auth_token, signature) if secret]
+
+    def authorize(self, method: str, path: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002 - the same for all
+        """``KSig1-HMAC-SHA256`` over the API key alone, the documented minimal form."""
+        return {
+            "Authorization": f"KSig1-HMAC-SHA256 {ksig1(self.api_key, self.secret_key)}",
+            "X-API-Key": self.api_key,
+            "X-API-Auth-Token": self.auth_token,
+        }
+
+    def explain(self, headers: Mapping[str, str], error: Json) -> Explanation:  # noqa: ARG002 - none are documented
+        """``errors[]`` of the envelope, with the trace id."""
+        return explained(error)
+
+    async def init(self, api: Caller, documents: Sequence[Outgoing]) -> Ticket:
+        """Make the document's record."""
+        (outgoing,) = documents
+        extension = outgoing.document.filename.rpartition(".")[2].lower()
+        if self.extensions and extension not in _words(self.extensions.lower()):
+            words = f"the extension {extension!r} is not among those allowed: {self.extensions}"
+            raise StepError(Failure("extension_refused", words, sent=False))
+        json = {
+            "subject_record_id": _columns(outgoing).subject_record_id,
+            "file_name": outgoing.document.filename,
+            "file_size_in_bytes": outgoing.content.size,
+        }
+        made = mapping(data(await api.call("POST", "/document.create", json=json)).get("document"))
+        id_, url = required(made, "document_id", "upload_url")
+        return Ticket(None, (id_,), (Upload("POST", SignedUrl(url), (0,), form=_form(made)),))
+
+    async def finish(
+        self,
+        api: Caller,
+        documents: Sequence[Outgoing],
+        ticket: Ticket,
+        replies: Mapping[int, Reply],
+    ) -> Sequence[Receipt]:
+        """Wait until the upload is final, compare the hash, link the document."""
+        (outgoing,), (id_,) = documents, ticket.remote_ids
+        assert id_ is not None  # noqa: S101 - every record of this vendor has one
+        job = Job(None, "/document.get", lambda event: self._word(event) is not None, {"document_id": id_})
+        document = _document(await api.follow(job))
+        if self._word(document) is False:
+            words = f"upload_status is {text(document.get('upload_status'))}"
+            return [Receipt(id_, Failure("upload_failed", words, answered=True))]
+        if failure := _disproof(document, outgoing.content):
+            return [Receipt(id_, failure)]
+        columns = _columns(outgoing)
+        if columns.workflow_id is None or not (columns.required_document_ids or columns.document_type_code):
+            return [Receipt(id_)]
+        return [await follow_up(self._link(api, columns, id_, fresh=bool(replies)), id_, Stage.LINK)]
+
+    async def find(self, api: Caller, traces: Sequence[Trace], claimed: frozenset[str]) -> Sequence[Found | None]:
+        """See `Finder.find`: by id, else by name and size, in the list of the subject record."""
+        listed = {}
+        for item in await self.list_all(api, _columns(traces[0].outgoing).target):
+            listed[text(item.get("document_id")) or ""] = item
+        taken = {trace.remote_id for trace in traces} | claimed
+        found: list[Found | None] = []
+        for trace in traces:
+            id_ = trace.remote_id
+            if id_ is None:
+                id_ = next((id_ for id_, item in listed.items() if id_ not in taken and _is(item, trace)), None)
+                taken.add(id_)
+            there = listed.get(id_ or "")
+            if id_ is None or there is None:
+                found.append(None)
+                continue
+            decided = self._word(there)
+            if decided is None:  # the list has no hash
+                json = {"document_id": id_}
+                decided = self._word((await api.call("POST", "/document.get", json=json, repeatable=True)).object())
+            found.append(Found(id_, decided is True))
+        return found
+
+    async def _link(self, api: Caller, columns: KompliantColumns, document_id: str, *, fresh: bool) -> None:
+        """Link to the required documents of the row; ``fresh``: no earlier run can have done so."""
+        workflow = columns.workflow_id or ""
+        ids = list(columns.required_document_ids or ())
+        if columns.document_type_code is not None:
+            ids.append(await self.required_by_code(api, workflow, columns.document_type_code))
+        ids = list(dict.fromkeys(ids))
+        if not fresh:
+            ids = await self.unlinked(api, ids, document_id)
+        await self.link_document(api, workflow, ids, document_id)
+
+    def _word(self, event: Json) -> bool | None:
+        """Whether a document (also inside its envelope) is uploaded; None: that is not decided yet."""
+        document = _document(event)
+        status = (text(document.get("upload_status")) or "").upper()
+        if status in _words(self.failed_statuses):
+            return False
+        if status in _words(self.uploaded_statuses):
+            return True
+        return True if document.get("hash") and status not in _words(self.pending_statuses) else None
+
+
+def checked_secret_key(value: str) -> str:
+    """A secret key that signatures can be made with; raises ValueError."""
+    try:
+        base64.b64decode(value, validate=True)
+    except ValueError:
+        raise ValueError("must be base64") from None
+    return value
+
+
+def ksig1(api_key: str, secret_key: str) -> str:
+    """A credential's signature: HMAC-SHA256 of the API key by the decoded secret key, in base64 (vendor's docs)."""
+    return base64.b64encode(hmac.digest(base64.b64decode(secret_key), api_key.encode(), "sha256")).decode()
+
+
+def _words(given: str) -> frozenset[str]:
+    """The words of a setting."""
+    return frozenset(word.strip() for word in given.split(","))
+
+
+def _columns(outgoing: Outgoing) -> KompliantColumns:
+    columns: Any = outgoing.document.columns
+    assert isinstance(columns, KompliantColumns)  # noqa: S101 - the registry pairs adapters and columns
+    return columns
+
+
+def _form(made: Json) -> Form:
+    """Every returned field, those of the guide in its order and others after them; then the file."""
+    values = {name: text(value) for name, value in mapping(made.get("presign_values")).items()}
+    if not values or None in values.values():
+        raise unreadable("the answer lacks the fields of the form")
+    names = [name for name in _FIELDS if name in values] + [name for name in values if name not in _FIELDS]
+    return Form(tuple((name, values[name] or "") for name in names), "file", values.get("Content-Type"))
+
+
+def _document(event: Json) -> Json:
+    """The document of a ``document.get`` answer; one without an envelope as it is."""
+    inner = mapping(event.get("data")) or event
+    return mapping(inner.get("document")) or inner
+
+
+def _disproof(document: Json, content: Content) -> Failure | None:
+    """Why the vendor's document can't be what was sent; None: nothing speaks against it."""
+    reported = digest(text(document.get("hash")))
+    if reported is not None and content.sha256 is not None and reported != content.sha256:
+        words = f"the vendor reports SHA-256 {reported}, sent was {content.sha256}"
+        return Failure("hash_mismatch", words, answered=True)
+    size = number(document.get("file_size"))
+    if reported is None and size is not None and size != content.size:
+        words = f"the vendor reports {size} bytes, sent were {content.size}"
+        return Failure("size_mismatch", words, answered=True)
+    return None
+
+
+def _is(item: Json, trace: Trace) -> bool:
+    """Whether a listed document is that of an unanswered create call."""
+    return (
+        text(item.get("file_name")) == trace.outgoing.document.filename
+        and number(item.get("file_size")) in {None, trace.outgoing.content.size}
+        and item.get("deleted_at") is None
+        and recent(text(item.get("created_at")), trace.initiated_at)
+    )

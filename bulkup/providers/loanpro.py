@@ -1,0 +1,117 @@
+"""LoanPro: documents of loans and customers.
+
+Flow (guide): a POST with the file's name and section makes the document's record and answers a presigned S3 URL; the
+raw bytes are PUT there, without credentials or headers; where the row asks for it, a PUT to the document sets whether
+it is archived and visible to the customer, and its description and section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from bulkup.answers import Explanation
+from bulkup.model import Receipt, Reply, Stage, Ticket, Traits, Upload
+from bulkup.providers.base import Caller, Found, Json, Outgoing, Trace, follow_up
+from bulkup.providers.loanpro_columns import LoanProColumns
+from bulkup.providers.loanpro_documents import LoanProDocuments, found, numeric
+from bulkup.providers.reading import mapping, required, text
+from bulkup.secret import SignedUrl
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoanPro(LoanProDocuments):
+    """The flow.
+
+    Args:
+        base_url: the tenant; the guide's paths start below it.
+        token: of an API user.
+        instance_id: the tenant's id.
+        update_path: where a document is updated, below the base URL; the guide leaves it blank.
+    """
+
+    base_url: str = "https://loanpro.simnang.com"
+    token: str = field(default="", repr=False)
+    instance_id: str = field(default="", repr=False)
+    update_path: str = "/api/public/api/1/odata.svc/{entity}({id})"
+
+    name: ClassVar[str] = "loanpro"
+    flow: ClassVar[str] = "v1"
+    traits: ClassVar[Traits] = Traits(url_ttl=600.0, digests=frozenset({"sha256"}))
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """See `Adapter.secrets`."""
+        return [secret for secret in (self.token, self.instance_id) if secret]
+
+    def authorize(self, method: str, path: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002 - the same for all
+        """Token and tenant."""
+        return {"Authorization": f"Bearer {self.token}", "Autopal-Instance-Id": self.instance_id}
+
+    def explain(self, headers: Mapping[str, str], error: Json) -> Explanation:  # noqa: ARG002 - none are documented
+        """``error.message`` or ``error.message.value``, with or without ``d`` (vendor's SDK)."""
+        said = mapping(error.get("error") or mapping(error.get("d")).get("error")).get("message")
+        return Explanation(words=text(mapping(said).get("value")) or text(said))
+
+    async def init(self, api: Caller, documents: Sequence[Outgoing]) -> Ticket:
+        """Make the document's record."""
+        (outgoing,) = documents
+        columns = _columns(outgoing)
+        json: dict[str, object] = {
+            "sectionId": numeric(columns.section_id),
+            "fileName": outgoing.document.filename,
+            "size": outgoing.content.size,
+        }
+        if columns.custom_file_name is not None:
+            json["customFileName"] = columns.custom_file_name
+        answer = await api.call("POST", self.container(columns.target).path + "/document/upload", json=json)
+        id_, url = required(mapping(answer.object().get("d")), "id", "uploadUrl")
+        return Ticket(None, (id_,), (Upload("PUT", SignedUrl(url), (0,)),))
+
+    async def finish(
+        self,
+        api: Caller,
+        documents: Sequence[Outgoing],
+        ticket: Ticket,
+        replies: Mapping[int, Reply],  # noqa: ARG002 - the store's 200 is all there is
+    ) -> Sequence[Receipt]:
+        """Set what the row asks for; the store's 200 is all the proof that LoanPro gives."""
+        (outgoing,), (id_,) = documents, ticket.remote_ids
+        columns = _columns(outgoing)
+        changes = _changes(columns)
+        if not changes or id_ is None:
+            return [Receipt(id_)]
+        return [await follow_up(self.change(api, columns.target, id_, changes), id_, Stage.UPDATE)]
+
+    async def find(self, api: Caller, traces: Sequence[Trace], claimed: frozenset[str]) -> Sequence[Found | None]:
+        """See `Finder.find`: by id; without one by section, name and size in the list of the loan or customer."""
+        target = _columns(traces[0].outgoing).target
+        listed = [] if all(trace.remote_id for trace in traces) else await self.list_all(api, target)
+        records = found(listed, [(trace, _columns(trace.outgoing).section_id) for trace in traces], claimed)
+        return [
+            Found(id_, await self.arrived(api, target, id_, trace.outgoing.content.size)) if id_ else None
+            for trace, id_ in zip(traces, records, strict=True)
+        ]
+
+    async def abandon(self, api: Caller, document: Outgoing, remote_id: str) -> None:
+        """Archive a record: there is no other way to inactivate it (guide)."""
+        await self.change(api, _columns(document).target, remote_id, {"archived": 1})
+
+
+def _columns(outgoing: Outgoing) -> LoanProColumns:
+    columns: Any = outgoing.document.columns
+    assert isinstance(columns, LoanProColumns)  # noqa: S101 - the registry pairs adapters and columns
+    return columns
+
+
+def _changes(columns: LoanProColumns) -> dict[str, object]:
+    """What the row asks for beyond the init, by the names of the update call."""
+    changes: dict[str, object] = {}
+    if columns.archived is not None:
+        changes["archived"] = int(columns.archived)
+    if columns.customer_visible is not None:
+        changes["customerVisible"] = int(columns.customer_visible)
+    if columns.description is not None:
+        changes |= {"sectionId": columns.section_id, "description": columns.description}
+    return changes

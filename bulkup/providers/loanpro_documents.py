@@ -1,0 +1,217 @@
+"""LoanPro's documents: listing, reading, downloading, updating, archiving; and finding what an init left."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+from urllib.parse import quote
+
+from bulkup.errors import ConfigError, StepError
+from bulkup.model import Failure
+from bulkup.providers.base import Caller, Json, Trace, unreadable
+from bulkup.providers.reading import mapping, moment, number, objects, recent, text, web_url
+from bulkup.providers.remote import RemoteDocument, RemoteFile, ViewUrl, arranged
+
+_API = "/api/public/api/1"
+_PAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A loan or a customer.
+
+    Attributes:
+        path: where its documents are made.
+        entity: what its documents are called where they are updated.
+    """
+
+    path: str
+    entity: str
+
+    @property
+    def documents(self) -> str:
+        """Where its documents are read (OData)."""
+        return self.path.replace(_API, f"{_API}/odata.svc", 1) + "/Documents"
+
+
+class LoanProDocuments:
+    """What can be done with documents beside the upload; ``container`` is ``loan:ID`` or ``customer:ID``."""
+
+    __slots__ = ()
+
+    update_path: str
+    contained: ClassVar[bool] = True
+
+    @property
+    def updatable(self) -> Mapping[str, type]:
+        """See `Updater.updatable`; the keys of the guide's "Updating Documents"."""
+        return {
+            "archived": bool,
+            "customer_visible": bool,
+            "section_id": str,
+            "description": str,
+            "file_name": str,
+        }
+
+    async def list_documents(
+        self, api: Caller, container: str, *, archived: bool = False, newest_first: bool = True
+    ) -> list[RemoteDocument]:
+        """The documents of a loan or customer."""
+        documents = [_document(item, container) for item in await self.list_all(api, container)]
+        return arranged(documents, archived=archived, newest_first=newest_first)
+
+    async def list_all(self, api: Caller, container: str) -> list[Json]:
+        """All records of a loan or customer, as they come, archived ones too; page by page (OData)."""
+        path = self.container(container).documents
+        records: dict[str, Json] = {}
+        while True:
+            params = {"$top": str(_PAGE), "$start": str(len(records))}
+            results = mapping((await api.call("GET", path, params=params)).object().get("d")).get("results")
+            if not isinstance(results, list):  # to take it for an empty list would send everything again
+                raise unreadable("the answer has no list of documents")
+            page = {id_: item for item in objects(results) if (id_ := text(item.get("id")))}
+            if page.keys() <= records.keys():  # the end, or a server that knows no paging
+                return list(records.values())
+            records |= page
+
+    async def get_document(self, api: Caller, container: str, document_id: str) -> RemoteDocument:
+        """One document with the URL of its file."""
+        listed = await self.list_all(api, container)
+        item = next((item for item in listed if text(item.get("id")) == document_id), None)
+        if item is None:
+            raise StepError(Failure("not_found", f"{container} has no document {document_id}", answered=True))
+        return _document({**item, "FileAttachment": await self._attachment(api, container, document_id)}, container)
+
+    async def download_document(self, api: Caller, container: str, document_id: str) -> list[tuple[str, bytes]]:
+        """Name and bytes of the file, by the URL that its attachment names."""
+        attachment = await self._attachment(api, container, document_id)
+        url = web_url(attachment.get("fileUrl"))
+        if url is None:
+            raise StepError(Failure("not_found", "the vendor offers no URL of the file", answered=True))
+        return [(_file_name(attachment) or document_id, await api.fetch(url, auth=False))]
+
+    async def archive_document(self, api: Caller, container: str, document_id: str) -> None:
+        """Archive one document."""
+        await self.change(api, container, document_id, {"archived": 1})
+
+    async def update_document(
+        self, api: Caller, container: str, document_id: str, changes: Mapping[str, str | bool]
+    ) -> None:
+        """See `Updater.update_document`."""
+        names = {
+            "archived": "archived",
+            "customer_visible": "customerVisible",
+            "section_id": "sectionId",
+            "description": "description",
+            "file_name": "fileName",
+        }
+        values = {names[key]: int(value) if isinstance(value, bool) else value for key, value in changes.items()}
+        await self.change(api, container, document_id, values)
+
+    async def change(self, api: Caller, container: str, document_id: str, changes: Mapping[str, object]) -> None:
+        """Update a record: the changed keys, and ``id``, ``__id`` and ``__update`` (guide)."""
+        id_ = numeric(document_id)
+        path = self.update_path.format(entity=self.container(container).entity, id=quote(document_id, safe=""))
+        await api.call("PUT", path, json={"id": id_, **changes, "__id": id_, "__update": True})
+
+    async def arrived(self, api: Caller, container: str, document_id: str, size: int) -> bool:
+        """Whether a record has its bytes: as many as were sent, and there to be read where a URL is given."""
+        try:
+            attachment = await self._attachment(api, container, document_id)
+        except StepError as error:
+            if not error.failure.final:
+                raise
+            return False
+        if number(attachment.get("fileSize")) != size:
+            return False
+        url = web_url(attachment.get("fileUrl"))
+        return url is None or await api.measure(url) == size
+
+    async def _attachment(self, api: Caller, container: str, document_id: str) -> Json:
+        path = f"{self.container(container).documents}({quote(document_id, safe='')})"
+        params = {"$select": "FileAttachment", "$expand": "FileAttachment"}
+        answer = await api.call("GET", path, params=params)
+        return mapping(mapping(answer.object().get("d")).get("FileAttachment"))
+
+    @staticmethod
+    def container(target: str) -> Container:
+        """The loan or customer that ``loan:ID`` or ``customer:ID`` names.
+
+        Raises:
+            ConfigError: it names neither.
+        """
+        kind, _, id_ = target.partition(":")
+        names = {"loan": ("Loans", "LoanDocuments"), "customer": ("Customers", "CustomerDocuments")}
+        if kind not in names or not id_:
+            raise ConfigError(f"{target!r}: LoanPro's documents are in a loan:ID or a customer:ID")
+        owner, entity = names[kind]
+        return Container(f"{_API}/{owner}({quote(id_, safe='')})", entity)
+
+
+def numeric(id_: str) -> int | str:
+    """An id as the guide's samples write it: a number, where it is one."""
+    return int(id_) if id_.isascii() and id_.isdigit() and str(int(id_)) == id_ else id_
+
+
+def found(listed: Sequence[Json], wanted: Sequence[tuple[Trace, str]], claimed: frozenset[str]) -> list[str | None]:
+    """The record of each trace (with its section): its own id, or the first that fits and belongs to no other row."""
+    taken = {trace.remote_id for trace, _ in wanted} | claimed
+    ids: list[str | None] = []
+    for trace, section in wanted:
+        id_ = trace.remote_id or next(
+            (id_ for item in listed if (id_ := text(item.get("id"))) not in taken and _is(item, trace, section)), None
+        )
+        taken.add(id_)
+        ids.append(id_)
+    return ids
+
+
+def _is(item: Json, trace: Trace, section: str) -> bool:
+    """Whether a record that nobody knows the id of is that of an unanswered init."""
+    size = number(item.get("size"))
+    stem, dot, ending = trace.outgoing.document.filename.rpartition(".")
+    renamed = rf"{re.escape(stem or ending)}_\d+{re.escape(dot + ending if stem else '')}"
+    name = text(item.get("fileName")) or ""
+    return (
+        not number(item.get("archived"))
+        and text(item.get("sectionId")) == section
+        and (name == trace.outgoing.document.filename or re.fullmatch(renamed, name) is not None)
+        and size in {None, 0, trace.outgoing.content.size}
+        and recent(_created(item), trace.initiated_at)
+    )
+
+
+def _document(item: Json, container: str) -> RemoteDocument:
+    attachment = mapping(item.get("FileAttachment"))
+    url = web_url(attachment.get("fileUrl"))
+    section, visible = text(item.get("sectionId")), number(item.get("customerVisible"))
+    file = RemoteFile(
+        name=_file_name(attachment) or text(item.get("fileName")) or "",
+        content_type=text(attachment.get("fileMime")),
+        size=number(attachment.get("fileSize")) if attachment else number(item.get("size")),
+        urls=() if url is None else (ViewUrl(url, "original"),),
+    )
+    return RemoteDocument(
+        id=text(item.get("id")) or "",
+        target=container,
+        archived=bool(number(item.get("archived"))),
+        files=(file,),
+        created_at=_created(item),
+        properties={
+            "section_id": section,
+            "description": text(item.get("description")),
+            "customer_visible": None if visible is None else bool(visible),
+        },
+    )
+
+
+def _file_name(attachment: Json) -> str | None:
+    return text(attachment.get("fileOriginalName")) or text(attachment.get("fileName"))
+
+
+def _created(item: Json) -> str | None:
+    """``/Date(secs)/`` as ISO 8601."""
+    match = re.fullmatch(r"/Date\((\d+)\)/", text(item.get("created")) or "")
+    return moment(float(match[1])) if match else None
