@@ -102,7 +102,10 @@ class Api:
 
         async def ask() -> Answer:
             async with self._asking:
-                return await self._once(method, path, body, params)
+                answer = await self._once(method, path, body, params)
+            if method == "GET" or repeatable:
+                answer.json()  # a question whose answer can't be read is asked again
+            return answer
 
         return await retrying(ask, self._backoff, self._clock)
 

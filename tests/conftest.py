@@ -30,7 +30,7 @@ class Archive:
         self.ledger = folder / "bulkup.db"
         self.events: list[Event] = []
 
-    def add(self, name: str, content: bytes | None = None, **columns: str) -> Path:
+    def add(self, name: str, content: bytes | None = None, /, **columns: str) -> Path:
         """A file (None: some content of its own) and its row."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,9 +38,10 @@ class Archive:
         self.row(name, **columns)
         return path
 
-    def row(self, path: str, **columns: str) -> None:
+    def row(self, path: str, /, **columns: str) -> None:
         """A row, whether there is such a file or not."""
-        self.rows.append({"path": path, "account_id": "A-1", "type": "utilityBill"} | columns)
+        defaults = {} if "provider" in columns else {"account_id": "A-1", "type": "utilityBill"}
+        self.rows.append({"path": path} | defaults | columns)
 
     def manifest(self) -> Path:
         """The rows as a CSV file."""
@@ -55,7 +56,8 @@ class Archive:
     async def upload(self, sandbox: Sandbox, manifest: Path | None = None, **options: Any) -> bulkup.Summary:
         """Run the manifest (None: one of the rows) against a sandbox."""
         self.events.clear()
-        given: dict[str, Any] = {"environment": sandbox.environment(), "provider": "lightreach"} | QUICK | options
+        provider = None if any("provider" in row for row in self.rows) else "lightreach"
+        given: dict[str, Any] = {"environment": sandbox.environment(), "provider": provider} | QUICK | options
         return await bulkup.upload(
             manifest or self.manifest(), ledger=self.ledger, on_event=self.events.append, **given
         )

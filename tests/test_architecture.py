@@ -29,13 +29,14 @@ def test_one_place_starts_tasks_and_threads() -> None:
 
 
 def test_one_place_opens_documents() -> None:
-    """Documents are opened by `bulkup.content` alone; manifests and settings have their own places."""
+    """Documents are opened by `bulkup.content` alone; what else is read or written has its own place."""
     openers = where("open", "read_bytes", "read_text", "fdopen")
     assert openers == {
         "content.py",
         "manifest/source.py",
         "config.py",
         "ledger/store.py",
+        "cli/documents.py",
         "cli/ledger.py",
         "terminal.py",
     }

@@ -38,9 +38,16 @@ class Vendor:
         self.expire = 0
 
     async def call(
-        self, method: str, path: str, *, json: object = None, params: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        params: Mapping[str, str] | None = None,
+        repeatable: bool = False,
     ) -> Answer:
         """As `Caller.call`."""
+        assert not repeatable or method == "POST"
         self.calls.append((method, path, json, params))
         return Answer(202, {"date": self.date} if self.date else {}, self.answer)
 
@@ -56,6 +63,10 @@ class Vendor:
             self.expire -= 1
             raise StepError(Failure("url_expired", "", Again.FRESH, answered=True, status=403))
         return b"bytes"
+
+    async def measure(self, url: SignedUrl) -> int | None:
+        """As `Caller.measure`."""
+        raise NotImplementedError(url)
 
 
 def md5(data: bytes) -> str:

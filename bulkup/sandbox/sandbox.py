@@ -8,21 +8,26 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from aiohttp import web
 
 from bulkup.sandbox.admin import Admin
+from bulkup.sandbox.alloy.vendor import Alloy
+from bulkup.sandbox.auco.vendor import Auco
 from bulkup.sandbox.dice import Dice
 from bulkup.sandbox.faults import Faults
+from bulkup.sandbox.kompliant.vendor import Kompliant
 from bulkup.sandbox.lightreach.vendor import LightReach
+from bulkup.sandbox.loanpro.vendor import LoanPro
 from bulkup.sandbox.objectstore.objects import ObjectStore
 from bulkup.sandbox.record import Requests
 from bulkup.sandbox.registry import VENDORS
 from bulkup.sandbox.stage import Stage
-from bulkup.sandbox.steps import RefusedError, Step, served
+from bulkup.sandbox.steps import served
 from bulkup.sandbox.vendor import Vendor, VendorOptions
 
+V = TypeVar("V", bound=Vendor)
 _SHUTDOWN_SECONDS: Final = 0.01
 
 
@@ -101,7 +106,30 @@ class Sandbox:
     @property
     def lightreach(self) -> LightReach:
         """The LightReach stand-in's truth."""
-        return next(vendor for vendor in self._vendors if isinstance(vendor, LightReach))
+        return self._stand_in(LightReach)
+
+    @property
+    def loanpro(self) -> LoanPro:
+        """The LoanPro stand-in's truth."""
+        return self._stand_in(LoanPro)
+
+    @property
+    def alloy(self) -> Alloy:
+        """The Alloy stand-in's truth."""
+        return self._stand_in(Alloy)
+
+    @property
+    def kompliant(self) -> Kompliant:
+        """The Kompliant stand-in's truth."""
+        return self._stand_in(Kompliant)
+
+    @property
+    def auco(self) -> Auco:
+        """The Auco stand-in's truth."""
+        return self._stand_in(Auco)
+
+    def _stand_in(self, kind: type[V]) -> V:
+        return next(vendor for vendor in self._vendors if isinstance(vendor, kind))
 
     def environment(self) -> dict[str, str]:
         """The environment variables by which `bulkup` finds the stand-ins, credentials included."""
@@ -135,9 +163,9 @@ class Sandbox:
 
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=sys.maxsize)
-        for vendor, steps in self._steps.items():
-            for step in [*steps, _unknown(vendor)]:
-                handler = served(step, vendor, self._stage)
+        for vendor in self._vendors:
+            for step in [*self._steps[vendor.name], vendor.unknown()]:
+                handler = served(step, vendor.name, self._stage)
                 application.router.add_route(step.method, step.path, handler)
         application.add_routes(Admin(self._stage, self._vendors, self._replace).routes())
         return application
@@ -149,13 +177,6 @@ class Sandbox:
 def _make(vendor: type[Vendor], stage: Stage, given: list[VendorOptions]) -> Vendor:
     options = next((options for options in given if type(options) is vendor.options_type), vendor.options_type())
     return vendor(stage, options)
-
-
-def _unknown(vendor: str) -> Step:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        raise RefusedError(404, f"there is no {request.method} {request.path}")
-
-    return Step("unknown", "*", f"/{vendor}/{{tail:.*}}", handle)
 
 
 def _is_loopback(host: str) -> bool:

@@ -46,6 +46,11 @@ def json_error(status: int, message: str | None, extra: Mapping[str, object]) ->
     return json_answer({"message": message or HTTPStatus(status).phrase, **extra}, status)
 
 
+async def body_subject(request: web.Request) -> str:
+    """Path and body, for rules that look for a name in it."""
+    return f"{request.path}\n{(await request.read()).decode(errors='replace')}"
+
+
 async def _path_only(request: web.Request) -> str:
     return request.path
 
@@ -69,6 +74,15 @@ class Step:
     handle: Handler
     error: ErrorBody = json_error
     subject: Subject = _path_only
+
+
+def unknown(vendor: str, status: int = HTTPStatus.NOT_FOUND, error: ErrorBody = json_error) -> Step:
+    """The step of all requests below ``/{vendor}/`` that there is nothing for."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        raise RefusedError(status, f"there is no {request.method} {request.path}")
+
+    return Step("unknown", "*", f"/{vendor}/{{tail:.*}}", handle, error)
 
 
 def served(step: Step, vendor: str, stage: Stage) -> Handler:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from bulkup.sandbox.stage import Stage
-from bulkup.sandbox.steps import Step
+from bulkup.sandbox.steps import Step, unknown
 
 
 class VendorOptions(BaseModel):
@@ -33,6 +33,10 @@ class Vendor(ABC):
     @abstractmethod
     def steps(self) -> Iterable[Step]:
         """The requests it serves; their paths begin with ``/{name}/`` or, for its bucket, ``/store/{name}/``."""
+
+    def unknown(self) -> Step:
+        """What answers a request that is none of its steps: 404, unless a vendor does it otherwise."""
+        return unknown(self.name)
 
     @abstractmethod
     def environment(self) -> Mapping[str, str]:

@@ -18,7 +18,7 @@ from bulkup.sandbox.lightreach.options import LightReachOptions
 from bulkup.sandbox.objectstore.bucket import Bucket
 from bulkup.sandbox.sse import serve_events
 from bulkup.sandbox.stage import Stage
-from bulkup.sandbox.steps import RefusedError, Step, json_answer
+from bulkup.sandbox.steps import RefusedError, Step, body_subject, json_answer
 
 _ROOT: Final = "/lightreach/api/v2/accounts/{account}/documents"
 
@@ -43,7 +43,7 @@ class Uploads:
 
     def steps(self) -> Iterable[Step]:
         """Init, stream, poll, and the bucket's PUT and GET."""
-        yield Step("init", "POST", _ROOT, self._init, subject=_body_subject)
+        yield Step("init", "POST", _ROOT, self._init, subject=body_subject)
         yield Step("stream", "GET", f"{_ROOT}/upload-progress", self._stream, subject=self._job_subject(_query_job))
         yield Step("job", "GET", f"{_ROOT}/jobs/{{job}}", self._poll, subject=self._job_subject(_path_job))
         yield from self.bucket.steps()
@@ -192,7 +192,3 @@ def _query_job(request: web.Request) -> str:
 
 def _path_job(request: web.Request) -> str:
     return request.match_info["job"]
-
-
-async def _body_subject(request: web.Request) -> str:
-    return f"{request.path}\n{(await request.read()).decode(errors='replace')}"

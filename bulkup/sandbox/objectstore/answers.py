@@ -19,6 +19,9 @@ _TIMEOUT: Final = (
     "Your socket connection to the server was not read from or written to within the timeout period. "
     "Idle connections will be closed."
 )
+_MISMATCH: Final = (
+    "The request signature we calculated does not match the signature you provided. Check your key and signing method."
+)
 _CODES: Final[Mapping[int, tuple[str, str]]] = {
     400: ("RequestTimeout", _TIMEOUT),
     403: ("AccessDenied", "Access Denied"),
@@ -63,11 +66,7 @@ def mismatch(dialect: Dialect, method: str, path: str) -> web.Response:
         "CanonicalRequest": canonical,
         "CanonicalRequestBytes": canonical.encode().hex(" "),
     }
-    words_ = (
-        "The request signature we calculated does not match the signature you provided. "
-        "Check your key and signing method."
-    )
-    return xml_error(403, "SignatureDoesNotMatch", words_, extra)
+    return xml_error(403, "SignatureDoesNotMatch", _MISMATCH, extra)
 
 
 def incomplete() -> web.Response:
@@ -90,6 +89,46 @@ def chunked() -> web.Response:
     """The body came without a length, in chunks: B6."""
     words = "A header you provided implies functionality that is not implemented"
     return xml_error(501, "NotImplemented", words, {"Header": "Transfer-Encoding"})
+
+
+def policy_failed(reason: str) -> web.Response:
+    """A form that its policy does not allow: B11, B12 or B13."""
+    return xml_error(403, "AccessDenied", f"Invalid according to Policy: {reason}")
+
+
+def wrong_size(size: int, least: int, most: int) -> web.Response:
+    """A form whose file is too large or too small: B14."""
+    if size > most:
+        extra = {"ProposedSize": str(size), "MaxSizeAllowed": str(most)}
+        return xml_error(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size", extra)
+    extra = {"ProposedSize": str(size), "MinSizeAllowed": str(least)}
+    return xml_error(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size", extra)
+
+
+def altered_policy(policy: str) -> web.Response:
+    """A form whose policy is not the one that was signed: B15."""
+    extra = {
+        "AWSAccessKeyId": ACCESS_KEY,
+        "StringToSign": policy,
+        "SignatureProvided": "0" * 64,
+        "StringToSignBytes": policy.encode().hex(" "),
+    }
+    return xml_error(403, "SignatureDoesNotMatch", _MISMATCH, extra)
+
+
+def missing_field(name: str) -> web.Response:
+    """A form without a field that it can't do without: B16."""
+    words = (
+        f"Bucket POST must contain a field named '{name}'.  If it is specified, please check the order of the fields."
+    )
+    return xml_error(400, "InvalidArgument", words, {"ArgumentName": name, "ArgumentValue": ""})
+
+
+def not_a_form() -> web.Response:
+    """A POST that is no form: B18."""
+    words = "At least one of the pre-conditions you specified did not hold"
+    condition = "Bucket POST must be of the enclosure-type multipart/form-data"
+    return xml_error(412, "PreconditionFailed", words, {"Condition": condition})
 
 
 def _answer(status: int, elements: Mapping[str, str]) -> web.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,6 +18,7 @@ from bulkup.sandbox.objectstore.signing import Signer, Verdict, until
 from bulkup.sandbox.stage import Stage
 from bulkup.sandbox.steps import Step
 
+_CREDENTIALS: Final = frozenset({"authorization", "cookie", "autopal-instance-id", "x-api-key", "x-api-auth-token"})
 PUT: Final = "put"
 DOWNLOAD: Final = "download"
 
@@ -38,6 +40,7 @@ class Bucket:
         dialect: whose errors it answers with.
         landed: is told each key whose bytes have come.
         subject: the text in which a fault rule's ``match`` is looked for, of a key.
+        single_use: a URL takes one PUT, whatever comes of it.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class Bucket:
         dialect: Dialect,
         landed: Callable[[str], None],
         subject: Callable[[str], str],
+        *,
+        single_use: bool = False,
     ) -> None:
         self._stage = stage
         self._vendor = vendor
@@ -55,6 +60,8 @@ class Bucket:
         self._subject = subject
         self._signer = Signer(stage.secret)
         self._spoilt: set[str] = set()
+        self._single_use = single_use
+        self._used: set[str] = set()
 
     def steps(self) -> Iterable[Step]:
         """PUT and GET of an object."""
@@ -63,7 +70,7 @@ class Bucket:
         yield Step(DOWNLOAD, "GET", path, self._get, answers.plain_error, self._match)
 
     def sign_put(self, key: str, content_type: str, life: float) -> SignedTarget:
-        """A URL for one PUT with this Content-Type, good for ``life`` seconds."""
+        """A URL to PUT with this Content-Type (empty: any), good for ``life`` seconds."""
         return self._sign("PUT", key, content_type, life)
 
     def spoil(self, key: str) -> None:
@@ -91,6 +98,10 @@ class Bucket:
             content_type = request.headers.get("Content-Type", "")
             if refusal := self._refusal(request, PUT, key, content_type):
                 return refusal
+            if self._single_use and key in self._used:
+                self._stage.record.breach(self._vendor, PUT, f"a second PUT to the single-use URL of {key}")
+                return answers.plain_error(HTTPStatus.FORBIDDEN, None, {})
+            self._used.add(key)
             if "Transfer-Encoding" in request.headers:
                 self._stage.record.breach(self._vendor, PUT, f"chunked body for {key}")
                 return answers.chunked()
@@ -100,7 +111,7 @@ class Bucket:
                 return answers.plain_error(HTTPStatus.LENGTH_REQUIRED, None, {})
             await self._stage.store.put(key, request.content, size)
             self._landed(key)
-            return web.Response()
+            return web.Response(headers={"ETag": f'"{secrets.token_hex(16)}"'})
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         key = self._key(request)
@@ -115,7 +126,7 @@ class Bucket:
     def _refusal(self, request: web.Request, step: str, key: str, content_type: str) -> web.Response | None:
         """What stands against the request by its head; the sources don't say in which order a store looks."""
         headers = request.headers
-        if "Authorization" in headers or "Cookie" in headers:
+        if _CREDENTIALS & {name.lower() for name in headers}:
             self._stage.record.leak(self._vendor, step, f"a credential was sent to the signed URL of {key}")
             return answers.plain_error(HTTPStatus.FORBIDDEN, None, {})
         now = self._stage.clock()
