@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from bulkup.model import CREDENTIALS_REFUSED, Again, Failure, Traits
+from bulkup.model import CREDENTIALS_REFUSED, Again, Failure, Traits, Upload
 
 MAX_ROUNDS = 4
 """Inits made for one document in one run, before its URL counts as unusable."""
@@ -32,6 +32,17 @@ def init_again(failure: Failure, traits: Traits) -> bool:
     if failure.again is not Again.SAME:
         return False
     return traits.repeatable_init or failure.status == _TOO_MANY or not failure.sent
+
+
+def transfer_again(failure: Failure, upload: Upload) -> bool:
+    """Whether the same transfer may be sent again.
+
+    A signed URL for one use is used up by any answer, a 429 too; the vendor's own API says with a 429 that it did
+    nothing.
+    """
+    if failure.again is not Again.SAME:
+        return False
+    return not failure.sent or not upload.single_use or (upload.auth and failure.status == _TOO_MANY)
 
 
 def wants_fallback(failure: Failure, traits: Traits) -> bool:

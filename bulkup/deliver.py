@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 from bulkup.answers import judge_store
 from bulkup.api import Api
 from bulkup.content import Source
-from bulkup.decide import ambiguous, init_again
+from bulkup.decide import ambiguous, transfer_again
 from bulkup.errors import StepError
 from bulkup.events import Transferred
 from bulkup.http import Response
@@ -133,11 +133,10 @@ class Courier:
                     return await once()  # a 401 proves that nothing happened
                 raise
 
-        def allowed(failure: Failure) -> bool:
-            return init_again(failure, replace(api.adapter.traits, repeatable_init=not upload.single_use))
-
         try:
-            reply = await retrying(once, self._tools.terms.backoff, self._tools.clock, allowed)
+            reply = await retrying(
+                once, self._tools.terms.backoff, self._tools.clock, partial(transfer_again, upload=upload)
+            )
         except StepError as error:
             return Undelivered(error.failure, uncertain)
         if not upload.is_init:  # what an init answered is stored once it could be read

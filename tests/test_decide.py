@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -14,9 +15,11 @@ from bulkup.decide import (
     ambiguous,
     init_again,
     stops_lane,
+    transfer_again,
     wants_fallback,
 )
-from bulkup.model import Again, Failure, Traits
+from bulkup.model import Again, Failure, Traits, Upload
+from bulkup.secret import SignedUrl
 
 REPEATABLE = Traits(repeatable_init=True, fallback_status=503)
 ONCE = Traits(repeatable_init=False)
@@ -35,6 +38,15 @@ CHANGED = Failure("file_changed", "", Again.FRESH)
 UNREADABLE_FILE = Failure("file_unreadable", "", Again.NEVER)
 TLS = Failure("tls_failed", "", Again.NEVER, sent=False)
 ALL = (REFUSED, LOST, UNREADABLE, RATE, BUSY, NOT_IMPLEMENTED, BAD, FORBIDDEN, EXPIRED, CHANGED, UNREADABLE_FILE, TLS)
+
+
+def test_a_single_use_url_is_used_up_by_any_answer() -> None:
+    """Only a request that never arrived is sent to it again; the vendor's own API may also have said 429."""
+    signed = Upload("PUT", SignedUrl("https://h/o"), (0,), single_use=True)
+    repeated = [REFUSED, LOST, UNREADABLE, RATE, BUSY]
+    assert [f for f in ALL if transfer_again(f, signed)] == [REFUSED]
+    assert [f for f in ALL if transfer_again(f, replace(signed, auth=True))] == [REFUSED, RATE]
+    assert [f for f in ALL if transfer_again(f, replace(signed, single_use=False))] == repeated
 
 
 def test_repeatable_init_is_repeated() -> None:
