@@ -131,7 +131,7 @@ async def test_what_people_would_notice_is_never_repeated(archive: Archive, case
         assert not sandbox.leaks
 
 
-@pytest.mark.parametrize("fault", ["reset_before", "reset_after", "malformed", "500", "503"])
+@pytest.mark.parametrize("fault", ["reset_after", "malformed", "503"])
 @pytest.mark.parametrize(("case", "step"), REPEATABLE)
 async def test_a_step_that_never_works_is_resumed(archive: Archive, case: Case, step: str, fault: str) -> None:
     """A vendor that is down for a whole run loses nothing: the next run completes every row, each document once."""
@@ -140,7 +140,7 @@ async def test_a_step_that_never_works_is_resumed(archive: Archive, case: Case, 
     expected = fill(archive, case)
     rule = FAULTS[fault].model_copy(update={"step": step, "vendor": case.provider, "times": None})
     async with started(case, rule) as sandbox:
-        summary = await send(archive, sandbox, case, retry_for=0.3, settle=0, job_timeout=1)
+        summary = await send(archive, sandbox, case, retry_for=0.2, settle=0, job_timeout=0.3)
         total = summary.completed + summary.failed + summary.unknown + summary.pending
         assert total == ROWS
         sandbox.faults = Faults()
