@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types imports unit test-slow clean
+.PHONY: help demo test lint types imports unit test-slow test-s3 clean
 
 help:
 	@echo 'make demo       install, then send a sample archive to the built-in sandbox'
 	@echo 'make test       install with the development tools, then lint, types, import rules and all tests'
 	@echo 'make test-slow  the slow checks: many kills, many rows'
+	@echo 'make test-s3    the same transfers against a real S3 server, SeaweedFS'
 	@echo 'make clean      remove what these made'
 
 demo: $(VENV)/installed
@@ -28,10 +29,14 @@ imports: $(VENV)/developing
 	$(BIN)/lint-imports --no-logo
 
 unit: $(VENV)/developing
-	$(BIN)/pytest -n 2 -m 'not slow'
+	$(BIN)/pytest -n 2 -m 'not slow and not s3'
 
 test-slow: $(VENV)/developing
 	$(BIN)/pytest -m slow
+
+test-s3: $(VENV)/developing
+	$(BIN)/pip install --quiet --editable '.[s3]'
+	$(BIN)/pytest -m s3
 
 $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bulkup needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

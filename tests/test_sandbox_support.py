@@ -129,6 +129,6 @@ async def raw(url: str, request: bytes, *, shut: bool = False) -> bytes:
 
 def put_head(url: str, content_type: str, *more: str) -> bytes:
     """The head of a PUT, with these header lines besides."""
-    target = url.partition("//")[2].partition("/")[2]
-    lines = [f"PUT /{target} HTTP/1.1", "Host: sandbox", f"Content-Type: {content_type}", *more, "", ""]
+    host, _, target = url.partition("//")[2].partition("/")
+    lines = [f"PUT /{target} HTTP/1.1", f"Host: {host}", f"Content-Type: {content_type}", *more, "", ""]
     return "\r\n".join(lines).encode()

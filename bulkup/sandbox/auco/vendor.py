@@ -122,8 +122,6 @@ class Auco(Vendor):
             answer = {"document": process.code}
         if fields.get("compress"):
             answer["url"] = self.bucket.sign_put(process.key, "", self.options.url_life).url
-            if self._stage.dice.outcome("expired_url", "auco", f"{fields['email']}\n{fields['name']}"):
-                self.bucket.spoil(process.key)
         return json_answer(answer, self.options.created)
 
     async def _get(self, request: web.Request) -> web.StreamResponse:

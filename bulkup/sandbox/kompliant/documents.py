@@ -41,8 +41,8 @@ class KompliantDocument:
 
     @property
     def key(self) -> str:
-        """Where its bytes are in the object store, without the vendor's part."""
-        return f"{self.subject}/{self.id}.{self.extension}"
+        """Where its bytes are in the object store."""
+        return f"kompliant/{self.subject}/{self.id}.{self.extension}"
 
     def render(self, encoding: str) -> Mapping[str, object]:
         """As ``document.get`` answers it."""

@@ -120,14 +120,12 @@ class Kompliant(Vendor):
         content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
         fields = {"Content-Type": content_type, "x-amz-meta-document-id": id_}
         url, values = self.forms.sign(document.key, fields, size, self.options.url_life)
-        if self._stage.dice.outcome("expired_url", "kompliant", f"{subject}\n{name}"):
-            self.forms.spoil(document.key)
         answer = {"document_id": id_, "upload_url": url, "presign_values": dict(sorted(values.items()))}
         return self._access.answer({"document": answer})
 
     def _landed(self, key: str) -> None:
         document = self._by_key[key]
-        document.stored = self._stage.store[f"kompliant/{key}"]
+        document.stored = self._stage.store[key]
         self._stage.background.start(self._notice(document))
 
     async def _notice(self, document: KompliantDocument) -> None:

@@ -102,8 +102,6 @@ class LoanPro(Vendor):
         record = Record(number, owner, self._section(section), name, system, label, size, created)
         self.records[str(number)] = self._by_key[record.key] = record
         url = self.bucket.sign_put(record.key, "", self.options.url_life).url
-        if self._stage.dice.outcome("expired_url", "loanpro", f"{owner}\n{name}"):
-            self.bucket.spoil(record.key)
         answer = {
             "id": str(number),
             "fileName": system,

@@ -14,11 +14,12 @@ from anyio import to_thread
 
 from bulkup.sandbox.objectstore import answers
 from bulkup.sandbox.objectstore.answers import Dialect
-from bulkup.sandbox.objectstore.signing import Signer, Verdict, until
+from bulkup.sandbox.objectstore.signing import Verdict, until
 from bulkup.sandbox.stage import Stage
 from bulkup.sandbox.steps import Step
 
 _CREDENTIALS: Final = frozenset({"authorization", "cookie", "autopal-instance-id", "x-api-key", "x-api-auth-token"})
+_AGED: Final = 60.0
 PUT: Final = "put"
 DOWNLOAD: Final = "download"
 
@@ -56,9 +57,8 @@ class Bucket:
         self._stage = stage
         self._vendor = vendor
         self._dialect = dialect
-        self._landed = landed
         self._subject = subject
-        self._signer = Signer(stage.secret)
+        stage.landings[vendor] = landed
         self._spoilt: set[str] = set()
         self._single_use = single_use
         self._used: set[str] = set()
@@ -70,21 +70,24 @@ class Bucket:
         yield Step(DOWNLOAD, "GET", path, self._get, answers.plain_error, self._match)
 
     def sign_put(self, key: str, content_type: str, life: float) -> SignedTarget:
-        """A URL to PUT with this Content-Type (empty: any), good for ``life`` seconds."""
-        return self._sign("PUT", key, content_type, life)
+        """A URL to PUT with this Content-Type (empty: any), good for ``life`` seconds.
 
-    def spoil(self, key: str) -> None:
-        """Take every URL of this object for expired from now on, though it doesn't look so; no breach of the client."""
+        Where the fault plan says so, it is taken for expired all the same, and that is no breach of the client.
+        """
+        if not self._stage.dice.outcome("expired_url", self._vendor, self._subject(key)):
+            return self._sign("PUT", key, content_type, life)
         self._spoilt.add(key)
+        return self._sign("PUT", key, content_type, life, aged=life + _AGED)
 
     def sign_get(self, key: str, life: float) -> SignedTarget:
         """A URL to read an object, good for ``life`` seconds."""
         return self._sign("GET", key, "", life)
 
-    def _sign(self, method: str, key: str, content_type: str, life: float) -> SignedTarget:
+    def _sign(self, method: str, key: str, content_type: str, life: float, *, aged: float = 0) -> SignedTarget:
         now = self._stage.clock()
-        target = self._signer.sign(method, f"/store/{quote(key)}", content_type, now, life)
-        return SignedTarget(self._stage.url + target, now + life)
+        made = now - aged if self._stage.s3 else now  # a real server can't be told whom to take for expired
+        url = self._stage.signer.sign(method, f"{self._stage.objects_url}/{quote(key)}", content_type, made, life)
+        return SignedTarget(url, now + life)
 
     async def _match(self, request: web.Request) -> str:
         return f"{request.path}\n{self._subject(self._key(request))}"
@@ -110,7 +113,7 @@ class Bucket:
                 self._stage.record.breach(self._vendor, PUT, f"no Content-Length for {key}")
                 return answers.plain_error(HTTPStatus.LENGTH_REQUIRED, None, {})
             await self._stage.store.put(key, request.content, size)
-            self._landed(key)
+            self._stage.landed(key)
             return web.Response(headers={"ETag": f'"{secrets.token_hex(16)}"'})
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
@@ -130,7 +133,8 @@ class Bucket:
             self._stage.record.leak(self._vendor, step, f"a credential was sent to the signed URL of {key}")
             return answers.plain_error(HTTPStatus.FORBIDDEN, None, {})
         now = self._stage.clock()
-        verdict = self._signer.check(request.method, request.raw_path, content_type, now)
+        url = f"http://{request.headers.get('Host', '')}{request.raw_path}"
+        verdict = self._stage.signer.check(request.method, url, content_type, now)
         if verdict is not Verdict.GOOD:
             what, answer = self._judged(verdict, request, content_type, now)
         elif key in self._spoilt:

@@ -14,13 +14,13 @@ import orjson
 from aiohttp import BodyPartReader, web
 
 from bulkup.sandbox.objectstore import answers
-from bulkup.sandbox.objectstore.signing import ACCESS_KEY
 from bulkup.sandbox.stage import Stage
 from bulkup.sandbox.steps import Step
 
 FORM: Final = "form"
 _AUTH: Final = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Signature")
 _READ: Final = web.RequestKey("bulkup_sandbox_form", tuple[dict[str, str], bytes | None])
+_AGED: Final = 60.0
 _CREDENTIALS: Final = frozenset({"authorization", "cookie", "x-api-key", "x-api-auth-token"})
 
 
@@ -46,7 +46,7 @@ class Forms:
         self._stage = stage
         self._vendor = vendor
         self._order = order
-        self._landed = landed
+        stage.landings[vendor] = landed
         self._subject = subject
         self._spoilt: set[str] = set()
 
@@ -55,10 +55,10 @@ class Forms:
         yield Step(FORM, "POST", f"/store/{self._vendor}", self._post, answers.plain_error, self._match)
 
     def sign(self, key: str, fields: Mapping[str, str], size: int, life: float) -> tuple[str, dict[str, str]]:
-        """Allow one object.
+        """Allow one object; where the fault plan says so, the form is taken for expired all the same.
 
         Args:
-            key: the object's, below the vendor's part of the store.
+            key: the object's.
             fields: what else the form must carry, as it stands.
             size: the only size that the file may have, in bytes.
             life: how long the form is good, in seconds.
@@ -66,13 +66,17 @@ class Forms:
         Returns:
             Where it goes, and all of its fields.
         """
-        now = self._stage.clock()
+        spoilt = self._stage.dice.outcome("expired_url", self._vendor, self._subject(key))
+        if spoilt:
+            self._spoilt.add(key)
+        now = self._stage.clock() - (life + _AGED if spoilt and self._stage.s3 else 0)
         date = datetime.fromtimestamp(now, UTC)
+        signer = self._stage.signer
         signed = {
             **fields,
             "key": key,
             "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
-            "X-Amz-Credential": f"{ACCESS_KEY}/{date:%Y%m%d}/sandbox/s3/aws4_request",
+            "X-Amz-Credential": f"{signer.access_key}/{signer.scope(now)}",
             "X-Amz-Date": f"{date:%Y%m%dT%H%M%SZ}",
             "X-Amz-Security-Token": secrets.token_urlsafe(24),
         }
@@ -82,18 +86,9 @@ class Forms:
             "conditions": [*({name: value} for name, value in signed.items()), ["content-length-range", size, size]],
         }
         encoded = base64.b64encode(orjson.dumps(policy)).decode()
-        signature = self._signature(encoded, f"{date:%Y%m%d}")
-        return f"{self._stage.url}/store/{self._vendor}", {**signed, "policy": encoded, "X-Amz-Signature": signature}
-
-    def spoil(self, key: str) -> None:
-        """Take the form of this object for expired from now on, though it doesn't look so; no breach of the client."""
-        self._spoilt.add(key)
-
-    def _signature(self, policy: str, date: str) -> str:
-        key = b"AWS4" + self._stage.secret
-        for part in (date, "sandbox", "s3", "aws4_request"):
-            key = hmac.digest(key, part.encode(), "sha256")
-        return hmac.digest(key, policy.encode(), "sha256").hex()
+        signature = signer.digest(signer.scope(now), encoded)
+        url = self._stage.s3 or f"{self._stage.url}/store/{self._vendor}"
+        return url, {**signed, "policy": encoded, "X-Amz-Signature": signature}
 
     async def _match(self, request: web.Request) -> str:
         if not request.content_type.startswith("multipart/form-data"):
@@ -118,8 +113,8 @@ class Forms:
                 return refusal
             assert file is not None  # noqa: S101 # else it was refused
             key = fields["key"]
-            await self._stage.store.put_bytes(f"{self._vendor}/{key}", file)
-            self._landed(key)
+            await self._stage.store.put_bytes(key, file)
+            self._stage.landed(key)
             return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def _read(self, request: web.Request) -> tuple[dict[str, str], bytes | None]:
@@ -153,7 +148,7 @@ class Forms:
             if name not in fields:
                 self._breach(f"the field {name} is missing, or comes after the file")
                 return answers.missing_field(name)
-        signature = self._signature(fields["policy"], fields["X-Amz-Date"][:8])
+        signature = self._stage.signer.digest(fields["X-Amz-Credential"].partition("/")[2], fields["policy"])
         if not hmac.compare_digest(signature.encode(), fields["X-Amz-Signature"].encode()):
             self._breach("the policy was altered")
             return answers.altered_policy(fields["policy"])

@@ -1,18 +1,19 @@
 """Signed URLs: what is signed, and whether a request is what was signed. Pure; the clock's time is an argument.
 
-The parts of the query have the names that S3 gives them. The signature is an HMAC of the method, the path and query as
-they went over the wire, and the Content-Type: a URL that was re-encoded on its way no longer fits, nor does one with
-another Content-Type.
+AWS Signature Version 4, in the query: a real S3 server takes these URLs too. The path and query are signed as they go
+over the wire: a URL that was re-encoded on its way no longer fits, nor does one with another Content-Type.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote, urlsplit
 
 _SIGNATURE: Final = "&X-Amz-Signature="
 _UNTIL: Final = "&X-Sandbox-Until="
@@ -26,6 +27,7 @@ _PARTS: Final = (
     "X-Amz-Expires",
 )
 ACCESS_KEY: Final = "EXAMPLEKEYID"
+_REGION: Final = "us-east-1"
 
 
 class Verdict(Enum):
@@ -39,49 +41,84 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Makes and checks signed URLs.
+    """Makes and checks signatures.
 
     Args:
-        secret: the key of the HMAC.
+        secret: the secret access key.
+        access_key: its id.
     """
 
-    secret: bytes
+    secret: str = field(repr=False)
+    access_key: str = ACCESS_KEY
 
-    def sign(self, method: str, path: str, content_type: str, now: float, life: float) -> str:
+    def sign(
+        self,
+        method: str,
+        url: str,
+        content_type: str,
+        now: float,
+        life: float,
+        query: Mapping[str, str] | None = None,
+    ) -> str:
         """Sign a request.
 
         Args:
             method: the HTTP method.
-            path: the path, encoded.
+            url: the URL without a query, its path encoded.
             content_type: the Content-Type that must come; empty: any may.
             now: when it is signed, as a Unix time in seconds.
             life: how long the URL is good, in seconds.
+            query: more of the query, in lower case.
 
         Returns:
-            The path with its signed query.
+            The URL with its signed query.
         """
         date = datetime.fromtimestamp(now, UTC)
         headers = "content-type%3Bhost" if content_type else "host"
+        scope = quote(f"{self.access_key}/{self.scope(now)}", safe="")
         signed = (
-            f"{path}?X-Amz-Algorithm=AWS4-HMAC-SHA256"
-            f"&X-Amz-Credential={ACCESS_KEY}%2F{date:%Y%m%d}%2Fsandbox%2Fs3%2Faws4_request"
+            f"{url}?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={scope}"
             f"&X-Amz-Date={date:%Y%m%dT%H%M%SZ}&X-Amz-Expires={max(1, round(life))}&X-Amz-SignedHeaders={headers}"
             f"{_UNTIL}{int((now + life) * 1000)}"
         )
-        return f"{signed}{_SIGNATURE}{self._digest(method, signed, content_type)}"
+        signed += "".join(f"&{name}={quote(value, safe='')}" for name, value in sorted((query or {}).items()))
+        return f"{signed}{_SIGNATURE}{self._signature(method, signed, content_type)}"
 
-    def check(self, method: str, target: str, content_type: str, now: float) -> Verdict:
-        """Judge a request; arguments as for `sign`, ``target`` being path and query as they came."""
-        signed, _, signature = target.rpartition(_SIGNATURE)
+    def check(self, method: str, url: str, content_type: str, now: float) -> Verdict:
+        """Judge a request; arguments as for `sign`, ``url`` with path and query as they came."""
+        signed, _, signature = url.rpartition(_SIGNATURE)
         if _FREE in signed:
             content_type = ""
-        if not hmac.compare_digest(signature.encode(), self._digest(method, signed, content_type).encode()):
-            given = parse_qs(target.partition("?")[2])
-            return Verdict.MISMATCH if all(part in given for part in _PARTS) else Verdict.INCOMPLETE
-        return Verdict.GOOD if now * 1000 <= until(target) * 1000 else Verdict.EXPIRED
+        given = parse_qs(urlsplit(url).query)
+        if not all(part in given for part in _PARTS):
+            return Verdict.INCOMPLETE
+        if not hmac.compare_digest(signature.encode(), self._signature(method, signed, content_type).encode()):
+            return Verdict.MISMATCH
+        return Verdict.GOOD if now * 1000 <= until(url) * 1000 else Verdict.EXPIRED
 
-    def _digest(self, method: str, signed: str, content_type: str) -> str:
-        return hmac.digest(self.secret, f"{method}\n{signed}\n{content_type}".encode(), "sha256").hex()
+    def scope(self, now: float) -> str:
+        """What a signing key of this day is good for."""
+        return f"{datetime.fromtimestamp(now, UTC):%Y%m%d}/{_REGION}/s3/aws4_request"
+
+    def digest(self, scope: str, text: str) -> str:
+        """The signature of a text, by the signing key of a scope."""
+        key = b"AWS4" + self.secret.encode()
+        for part in scope.split("/"):
+            key = hmac.digest(key, part.encode(), "sha256")
+        return hmac.digest(key, text.encode(), "sha256").hex()
+
+    def _signature(self, method: str, signed: str, content_type: str) -> str:
+        """Of the canonical request, whose query is everything before the signature."""
+        parts = urlsplit(signed)
+        given = parse_qs(parts.query)
+        date, credential = (given.get(name, [""])[0] for name in ("X-Amz-Date", "X-Amz-Credential"))
+        names = "content-type;host" if content_type else "host"
+        lines = [f"content-type:{content_type}"] if content_type else []
+        lines.append(f"host:{parts.netloc}")
+        canonical = "\n".join((method, parts.path, parts.query, *lines, "", names, "UNSIGNED-PAYLOAD"))
+        scope = credential.partition("/")[2]
+        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        return self.digest(scope, f"AWS4-HMAC-SHA256\n{date}\n{scope}\n{digest}")
 
 
 def until(target: str) -> float:
