@@ -1,8 +1,8 @@
 """Types of manifest columns, for the adapters' `bulkup.model.Columns`.
 
-A cell of CSV or TSV is text; JSON also has numbers, booleans, lists and objects. Each type takes both, and says in its
-error what would be right. Blank cells never get here: the reader treats them as absent. What a type once accepted it
-accepts for ever, since a ledger's cells are read again by later runs.
+A cell of CSV or TSV is text; JSON also has numbers, booleans, lists and objects. Each type takes both, says in its
+error what would be right, and has a JSON Schema for editors. Blank cells never get here: the reader treats them as
+absent. What a type once accepted it accepts for ever, since a ledger's cells are read again by later runs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import orjson
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 
 def _wrong(text: str) -> ValueError:
@@ -107,29 +107,35 @@ def is_email(value: str) -> bool:
     return re.fullmatch(r"[^@\s]+@[^@\s]+", value) is not None
 
 
-Text = Annotated[str, BeforeValidator(_text)]
+_EITHER = {"type": ["string", "integer"]}
+
+Text = Annotated[str, BeforeValidator(_text), WithJsonSchema(_EITHER)]
 """Text as it is given; a JSON number becomes its digits."""
 
 Id = Annotated[Text, AfterValidator(_path_segment)]
 """Text that becomes one segment of a URL's path."""
 
-Flag = Annotated[bool, BeforeValidator(_flag)]
+Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"enum": [True, False, "true", "false", "yes", "no"]})]
 """True or false; as text also yes and no, 1 and 0, in any case."""
 
-Number = Annotated[int, BeforeValidator(_number)]
+Number = Annotated[int, BeforeValidator(_number), WithJsonSchema({**_EITHER, "pattern": "^-?[0-9]+$"})]
 """A whole number."""
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_names),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": _EITHER, "minItems": 1}]}),
+]
 """Several texts: a JSON list, or text with ``;`` between; blanks around each are taken off."""
 
-JsonObject = Annotated[dict[str, Any], BeforeValidator(_json_object)]
+JsonObject = Annotated[dict[str, Any], BeforeValidator(_json_object), WithJsonSchema({"type": ["object", "string"]})]
 """A JSON object, also as text."""
 
-JsonArray = Annotated[list[Any], BeforeValidator(_json_array)]
+JsonArray = Annotated[list[Any], BeforeValidator(_json_array), WithJsonSchema({"type": ["array", "string"]})]
 """A JSON array, also as text."""
 
-Email = Annotated[Text, AfterValidator(_email)]
+Email = Annotated[Text, AfterValidator(_email), WithJsonSchema({"type": "string", "format": "email"})]
 """An e-mail address."""
 
-Moment = Annotated[datetime, BeforeValidator(_moment), BeforeValidator(_text)]
+Moment = Annotated[datetime, BeforeValidator(_moment), BeforeValidator(_text), WithJsonSchema({"type": "string"})]
 """A date (its midnight, UTC) or a time (UTC, where it names no zone), in ISO 8601."""

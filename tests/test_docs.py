@@ -34,7 +34,7 @@ from bulkup.sandbox.faults import Kind
 ROOT = Path(__file__).parents[1]
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ALL_TEXTS = [*TEXTS, ROOT / "CHANGELOG.md", ROOT / "bulkup" / "providers" / "README.md"]
-COMMANDS = ("run", "status", "export", "sandbox", "demo")
+COMMANDS = ("run", "status", "export", "documents", "schema", "sandbox", "demo")
 
 _BLOCK = re.compile(
     r"^(?:<!-- file: (?P<file>\S+) -->\n)?```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -100,7 +100,7 @@ class Shell:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._sandbox: subprocess.Popen[str] | None = None
-        self._announced: dict[str, str] = {}
+        self.announced: dict[str, str] = {}
         # nobody's settings, and never the vendor's own host, whatever a text leaves out
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("BULKUP_")}
         self._environment |= {"NO_COLOR": "1", "COLUMNS": "120", "PYTHONWARNINGS": "error"}
@@ -123,9 +123,9 @@ class Shell:
             lines.append(line)
             if line.startswith("#"):
                 break
-        self._announced = dict(_ASSIGNMENT.findall("".join(lines)))
-        assert self._announced, "".join(lines)
-        self._environment["BULKUP_LIGHTREACH_BASE_URL"] = self._announced["BULKUP_LIGHTREACH_BASE_URL"]
+        self.announced = dict(_ASSIGNMENT.findall("".join(lines)))
+        assert self.announced, "".join(lines)
+        self._environment |= {name: url for name, url in self.announced.items() if name.endswith("_BASE_URL")}
         return "".join(lines)
 
     def stop(self) -> None:
@@ -139,7 +139,7 @@ class Shell:
     @property
     def url(self) -> str:
         """The sandbox's URL."""
-        return self._announced["BULKUP_LIGHTREACH_BASE_URL"].removesuffix("/lightreach")
+        return self.announced["BULKUP_LIGHTREACH_BASE_URL"].removesuffix("/lightreach")
 
     def write(self, block: Block) -> None:
         """Make the file that a block shows."""
@@ -154,7 +154,7 @@ class Shell:
                 assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
             return
         if assignment := _ASSIGNMENT.fullmatch(command.line):
-            self._environment[assignment[1]] = self._announced.get(assignment[1], assignment[2])
+            self._environment[assignment[1]] = self.announced.get(assignment[1], assignment[2])
             return
         if command.line.startswith("bulkup sandbox"):
             printed = self.start(command.line.removeprefix("bulkup sandbox"))
@@ -401,10 +401,11 @@ def test_files_named_in_a_text_exist(text: Path) -> None:
         assert absolute not in _documented(text)
 
 
-@pytest.mark.parametrize("manifest", sorted((ROOT / "manifests").iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize("manifest", sorted((ROOT / "manifests").glob("*.*")), ids=lambda path: path.name)
 def test_example_manifests_run(manifest: Path, shell: Shell, tmp_path: Path) -> None:
     """Each example manifest goes through as it stands."""
-    shell.check(Command("export BULKUP_LIGHTREACH_TOKEN=..."))
+    for name in shell.announced:
+        shell.check(Command(f"export {name}=..."))
     ledger = tmp_path / "examples.db"
     shell.check(
         Command(f'bulkup run "{manifest}" --ledger "{ledger}"', ["...0 failed + 0 skipped + 0 unknown + 0 ..."])

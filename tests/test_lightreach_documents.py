@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from bulkup.errors import StepError
 from bulkup.model import Again, Columns, Content, Document, Failure, Receipt, Reply, Ticket
 from bulkup.providers.base import Answer, Job, Json, Outgoing, Trace
-from bulkup.providers.lightreach import LightReach, LightReachColumns
+from bulkup.providers.lightreach import LightReach
+from bulkup.providers.lightreach_columns import LightReachColumns
 from bulkup.providers.lightreach_documents import disproof, find, parse, parse_all, receipts
 from bulkup.providers.remote import RemoteDocument, RemoteFile
 from bulkup.secret import SignedUrl

@@ -19,14 +19,14 @@ from bulkup.cli import run as running
 from bulkup.errors import BulkupError
 from bulkup.run import Order, open_ledger
 
-_SHOWN = 4
+_SHOWN = 5
 
 
 def demo(
     *,
     folder: Annotated[Path, typer.Option(help="Where documents, manifest and ledger are put.")] = Path("bulkup-demo"),
 ) -> None:
-    """Send a small archive of PDF, JPEG and PNG documents to the sandbox, and show what came of it.
+    """Send a small archive of PDF, JPEG and PNG documents to all vendors of the sandbox, and show what came of it.
 
     Example: bulkup demo --folder bulkup-demo
     """
@@ -44,7 +44,8 @@ def demo(
         rows = list(opened.rows())
     typer.echo(f"\nthe first of {len(rows)} ledger rows:")
     for row in rows[:_SHOWN]:
-        typer.echo(f"  row {row['row']}: {row['filename']}, {row['size']} bytes -> {row['state']} {row['document_id']}")
+        sent = f"{row['filename']}, {row['size']} bytes -> {row['provider']}"
+        typer.echo(f"  row {row['row']}: {sent}: {row['state']} {row['document_id']}")
     typer.echo(f"\nmanifest   {manifest.resolve()}")
     typer.echo(f"ledger     {ledger.resolve()}  (bulkup status --ledger {ledger})")
     typer.echo(f"what the sandbox stored   {(folder / 'stored').resolve()}")

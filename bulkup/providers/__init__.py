@@ -16,7 +16,8 @@ from bulkup.providers.auco_columns import AucoColumns
 from bulkup.providers.base import Adapter
 from bulkup.providers.kompliant import Kompliant, checked_secret_key
 from bulkup.providers.kompliant_columns import KompliantColumns
-from bulkup.providers.lightreach import LightReach, LightReachColumns
+from bulkup.providers.lightreach import LightReach
+from bulkup.providers.lightreach_columns import LightReachColumns
 from bulkup.providers.loanpro import LoanPro
 from bulkup.providers.loanpro_columns import LoanProColumns
 

@@ -7,11 +7,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from bulkup.columns import Email, Flag, JsonArray, JsonObject, Moment, Number, Text, is_email
 from bulkup.model import Columns
 
+_PERSON: JsonDict = {
+    "type": "object",
+    "required": ["name", "email"],
+    "properties": {
+        "name": {"type": "string"},
+        "email": {"type": "string", "format": "email"},
+        "phone": {"type": "string"},
+        "role": {"enum": ["SIGNER", "APPROVER"]},
+    },
+}
 _EARLIEST_END = timedelta(days=3)
 
 
@@ -40,11 +51,19 @@ def _multiple_of_three(hours: int) -> int:
 class AucoColumns(Columns):
     """An Auco row: the process, who signs, and how they are asked."""
 
+    model_config = ConfigDict(
+        json_schema_extra={  # as `_package`
+            "dependentSchemas": {"package_name": {"properties": {"notification": False, "document": False}}}
+        }
+    )
+
     email: Email = Field(description="The creator of the process.")
     name: Text = Field(description="The process's name.")
     subject: Text = Field(description="The subject of the mail to the signers.")
     message: Text = Field(description="The text of the mail to the signers.")
-    sign_profile: Annotated[JsonArray, AfterValidator(_signers)] = Field(description="The signers and approvers.")
+    sign_profile: Annotated[JsonArray, AfterValidator(_signers)] = Field(
+        description="The signers and approvers.", json_schema_extra={"items": _PERSON, "minItems": 1}
+    )
     document: Text | None = Field(None, description="A template's id.")
     folder: Text | None = Field(None, description="An existing folder of the creator.")
     remember: Annotated[Number, AfterValidator(_multiple_of_three)] | None = Field(
@@ -56,7 +75,7 @@ class AucoColumns(Columns):
     options: JsonObject | None = Field(None, description="Settings of the identity validation.")
     notification: Flag | None = Field(None, description="Whether participants are notified; by default they are.")
     readers: Annotated[JsonArray, AfterValidator(_readers)] | None = Field(
-        None, description="Observers, each with name and email."
+        None, description="Observers, each with name and email.", json_schema_extra={"items": _PERSON}
     )
     compress: Flag | None = Field(None, description="Whether the PDF goes by a signed URL; by default large ones do.")
     package_name: Text | None = Field(None, description="Makes the process a package of this name.")

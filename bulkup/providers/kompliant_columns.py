@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from bulkup.columns import Id, Names, Text
 from bulkup.model import Columns
@@ -14,6 +14,12 @@ from bulkup.model import Columns
 
 class KompliantColumns(Columns):
     """A Kompliant row: the subject record, and what the document fulfils."""
+
+    model_config = ConfigDict(
+        json_schema_extra={  # as `_links_have_a_workflow`
+            "dependentRequired": {"required_document_ids": ["workflow_id"], "document_type_code": ["workflow_id"]}
+        }
+    )
 
     subject_record_id: Id = Field(description="The subject record's id, sr_...")
     workflow_id: Text | None = Field(None, description="The workflow's id, w_..., whose required documents it fulfils.")

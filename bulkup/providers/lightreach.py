@@ -14,11 +14,9 @@ from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from bulkup.columns import Id, Text
 from bulkup.errors import StepError
 from bulkup.model import (
     Again,
-    Columns,
     Failure,
     Form,
     Receipt,
@@ -29,43 +27,12 @@ from bulkup.model import (
 )
 from bulkup.providers import lightreach_documents as remote
 from bulkup.providers.base import Adapter, Answer, Caller, Job, Json, Outgoing, Trace, unreadable
+from bulkup.providers.lightreach_columns import LightReachColumns
 from bulkup.providers.remote import RemoteDocument
 from bulkup.secret import SignedUrl, scrub
 
 _DONE = frozenset({"complete", "imageVariantsReady"})
 _FAILED = "failed"
-
-
-class LightReachColumns(Columns):
-    """A LightReach row: the account, the document's type, and how it is to be filed."""
-
-    group_column: ClassVar[str | None] = "group"
-
-    account_id: Id
-    type: Text
-    external_reference: Text | None = None
-    group: Text | None = None
-
-    @property
-    def target(self) -> str:
-        """The account."""
-        return f"account:{self.account_id}"
-
-    @property
-    def share(self) -> tuple[str | None, ...]:
-        """All of these apply to a whole upload, so only equal ones may share an init (guide, "Upload options")."""
-        return (self.account_id, self.type, self.external_reference, self.group)
-
-    @property
-    def bundled(self) -> bool:
-        """Rows with a group become one document of several files (``grouped: true``)."""
-        return self.group is not None
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """The same file under another type, reference or group is another document."""
-        given = {"type": self.type, "external_reference": self.external_reference, "group": self.group}
-        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

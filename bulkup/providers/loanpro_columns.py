@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from bulkup.columns import Flag, Id, Text
 from bulkup.model import Columns
@@ -12,6 +12,10 @@ from bulkup.model import Columns
 
 class LoanProColumns(Columns):
     """A LoanPro row: the loan or customer, the section, and how the document is to be shown."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["loan_id"]}, {"required": ["customer_id"]}]}  # as `_one_owner`
+    )
 
     section_id: Id = Field(description="The document section's id; it must exist in the account.")
     loan_id: Id | None = Field(None, description="The loan's id; or customer_id.")
