@@ -40,7 +40,8 @@ class Archive:
 
     def row(self, path: str, /, **columns: str) -> None:
         """A row, whether there is such a file or not."""
-        defaults = {} if "provider" in columns else {"account_id": "A-1", "type": "utilityBill"}
+        lightreach = columns.get("provider", "lightreach") == "lightreach"
+        defaults = {"account_id": "A-1", "type": "utilityBill"} if lightreach else {}
         self.rows.append({"path": path} | defaults | columns)
 
     def manifest(self) -> Path:

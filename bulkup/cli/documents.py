@@ -19,6 +19,9 @@ from bulkup.providers.remote import RemoteDocument
 
 T = TypeVar("T")
 
+_PATIENCE = 5.0
+"""Seconds one step is retried, unless the environment says otherwise: a person waits for the answer."""
+
 app = typer.Typer(
     help="List, get, download, archive, update documents at a vendor, and the like. Nothing is written to a ledger.",
     no_args_is_help=True,
@@ -193,8 +196,10 @@ def link(
 
 
 def _ask(provider: str, base_url: str | None, question: Callable[[Client], Awaitable[T]]) -> T:
+    patience = None if "BULKUP_RETRY_FOR" in os.environ else _PATIENCE
+
     async def ask() -> T:
-        async with connect(provider, base_url=base_url) as client:
+        async with connect(provider, base_url=base_url, retry_for=patience) as client:
             return await question(client)
 
     return anyio.run(ask)
