@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import groupby
 
 import anyio
@@ -114,8 +115,7 @@ class Reconciler:
         if not isinstance(adapter, Finder):
             await self._undecided(group, Failure("no_answer", "the vendor can't be asked what became of it"))
             return
-        if any(leftover.state is State.INITIATED for leftover in group):
-            await self._tools.clock.sleep(self._lane.settle)  # it may be on its way into the list still
+        await self._tools.clock.sleep(self._on_its_way(group))
         first = group[0].document
         async with self._listing[first.target]:
             traces = [Trace(await self._measured(left), left.initiated_at, left.document_id) for left in group]
@@ -127,6 +127,18 @@ class Reconciler:
         await self._send_again([left for left in gone if left.state not in doubtful])
         lost = Failure("no_answer", "the vendor does not list the document that its answer promised or left open")
         await self._undecided([left for left in gone if left.state in doubtful], lost)
+
+    def _on_its_way(self, group: Sequence[Leftover]) -> float:
+        """Seconds in which a document may still find its way into the vendor's list."""
+        now = datetime.fromtimestamp(self._tools.clock.wall(), UTC)
+        waits = [
+            self._lane.settle - (now - datetime.fromisoformat(left.ended_at)).total_seconds()
+            if left.ended_at
+            else self._lane.settle
+            for left in group
+            if left.state is State.INITIATED
+        ]
+        return min(max([0.0, *waits]), self._lane.settle)
 
     async def _conclude(
         self,

@@ -61,7 +61,10 @@ _never_stored = and_(
     documents.c.stage == Stage.TRANSFER.value,
     documents.c.document_id.is_not(None),
 )
-"""A row whose init was answered, and whose bytes did not get there: the vendor's record is an orphan."""
+"""A row whose init was answered, and whose bytes did not get there as far as is known.
+
+The answer to them may have been lost, so its record is asked for before it becomes an orphan.
+"""
 
 _BAD = "\0"
 _BATCH = 1000
@@ -152,8 +155,8 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
     """Move the staged rows into the ledger, as rows of this run.
 
     A new row is pending. A failed one is pending again if a later run may send it by itself; completed again, if what
-    failed was only to look at the changed file of a completed row; stored again, if what failed comes after that. An
-    unfinished or unknown one stays what it is.
+    failed was only to look at the changed file of a completed row; stored again, if what failed comes after that;
+    initiated again, if the vendor's record of it may have its bytes. An unfinished or unknown one stays what it is.
     """
     connection.execute(
         documents.delete().where(
@@ -188,10 +191,13 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
     told = statement.excluded
     old = documents.c
     failed = old.state == State.FAILED.value
-    stored = and_(_stored_already, old.share == told.share)
-    again = and_(failed, old.retriable, ~_was_completed, ~stored)
+    same = old.share == told.share
+    stored = and_(_stored_already, same)
+    doubtful = and_(_never_stored, old.retriable, same)
+    again = and_(failed, old.retriable, ~_was_completed, ~stored, ~doubtful)
     fresh = or_(old.state == State.PENDING.value, again)
-    settled = or_(fresh, stored, _was_completed, old.state == State.COMPLETED.value)
+    kept = or_(stored, doubtful, _was_completed)
+    settled = or_(fresh, kept, old.state == State.COMPLETED.value)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["key"],
@@ -203,6 +209,7 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
                 "state": case(
                     (_was_completed, literal(State.COMPLETED.value)),
                     (stored, literal(State.STORED.value)),
+                    (doubtful, literal(State.INITIATED.value)),
                     (fresh, told.state),
                     else_=old.state,
                 ),
@@ -210,7 +217,7 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
                 **{name: case((settled, told[name]), else_=old[name]) for name in ("filename", "cells")},
                 **{name: case((fresh, told[name]), else_=old[name]) for name in ("target", "share", "bundled")},
                 **{
-                    name: case((fresh, told[name]), (or_(stored, _was_completed), null()), else_=old[name])
+                    name: case((fresh, told[name]), (kept, null()), else_=old[name])
                     for name in ("stage", "error_code", "error")
                 },
             },
@@ -226,8 +233,8 @@ def _retire_failed(connection: Connection, run_id: str, now: str) -> None:
     """
     d = documents.c
     told = exists().where(incoming.c.key == d.key)
-    stored = and_(_stored_already, told.where(incoming.c.share == d.share))
-    rows = and_(d.state == State.FAILED.value, d.retriable, d.document_id.is_not(None), ~_was_completed, told, ~stored)
+    kept = and_(or_(_stored_already, _never_stored), told.where(incoming.c.share == d.share))
+    rows = and_(d.state == State.FAILED.value, d.retriable, d.document_id.is_not(None), ~_was_completed, told, ~kept)
     connection.execute(update(documents).where(rows, _never_stored).values(orphan=d.document_id, document_id=null()))
     former = select(d.id, d.document_id, d.md5, literal(run_id), literal(now)).where(rows)
     names = ["document", "document_id", "md5", "replaced_by", "replaced_at"]

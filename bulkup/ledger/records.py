@@ -33,7 +33,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A row that an earlier run left half-way, or could not decide."""
+    """A row that an earlier run left half-way, or could not decide.
+
+    Attributes:
+        ended_at: when that run gave it up, in ISO 8601, UTC; empty: it was interrupted.
+    """
 
     document: Document[Columns]
     share: str
@@ -44,3 +48,4 @@ class Leftover:
     document_id: str | None
     content: Content
     initiated_at: str
+    ended_at: str = ""
