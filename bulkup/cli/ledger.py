@@ -17,6 +17,7 @@ from bulkup import config
 from bulkup.cli import options
 from bulkup.errors import UsageError
 from bulkup.export import Format, own_columns, write_csv, write_jsonl
+from bulkup.ledger import Fate
 from bulkup.model import State
 from bulkup.run import open_ledger
 
@@ -63,6 +64,7 @@ def _writing(output: Path | None) -> Iterator[BinaryIO]:
         yield out
 
 
+_FATES = {Fate.ARCHIVED: "archived", Fate.LEFT: "left there"}
 _COUNTED = ("completed", "failed", "skipped", "unknown", "pending")
 
 
@@ -79,6 +81,7 @@ def status(
     with open_ledger(settings.ledger, exclusive=False) as opened:
         totals = {state.value: opened.totals().get(state, 0) for state in State}
         reasons = opened.reasons()
+        orphans = opened.orphans()
         runs = opened.runs(limit=5)
     if json:
         facts = {
@@ -87,6 +90,7 @@ def status(
                 dict(zip(("state", "stage", "error_code", "rows", "example"), reason, strict=True))
                 for reason in reasons
             ],
+            "records_without_bytes": {fate.value: count for fate, count in orphans.items()},
             "runs": runs,
         }
         sys.stdout.buffer.write(orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE))
@@ -97,6 +101,8 @@ def status(
             typer.echo(f"  {count:>9} {state}")
     for state, stage, code, count, example in reasons:
         typer.echo(f"  {count:>9} {state} at {stage}: {code}, such as: {example}")
+    for fate, count in orphans.items():
+        typer.echo(f"  {count:>9} records at the vendor never got their bytes: {_FATES[fate]}")
     for run in runs:
         facts = run["summary"] or {}
         ended = f"ended {run['finished_at']}" if run["finished_at"] else "did not end"

@@ -3,6 +3,7 @@
 from bulkup.ledger.admission import Admission
 from bulkup.ledger.marks import Answered, Archived, Ended, Initiated, Mark, Measured, Reset, Stored
 from bulkup.ledger.records import Candidate, Leftover
+from bulkup.ledger.schema import Fate
 from bulkup.ledger.store import Ledger
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Archived",
     "Candidate",
     "Ended",
+    "Fate",
     "Initiated",
     "Ledger",
     "Leftover",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -11,19 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import orjson
-from filelock import FileLock, Timeout
 from sqlalchemy import (
     Row,
     RowMapping,
     and_,
     case,
-    create_engine,
-    event,
     exists,
     func,
-    insert,
-    inspect,
     literal,
     or_,
     select,
@@ -31,14 +24,14 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
 
 from bulkup.errors import BulkupError, LedgerError, LedgerWriteError
 from bulkup.ledger import admission as admitting
+from bulkup.ledger import database
 from bulkup.ledger.admission import Admission
 from bulkup.ledger.marks import Mark, write
 from bulkup.ledger.records import Candidate, Leftover, Parse
-from bulkup.ledger.schema import UPGRADES, VERSION, documents, former_documents, incoming, meta, metadata, runs
+from bulkup.ledger.schema import Fate, documents, former_documents, incoming, runs
 from bulkup.model import SKIPPED, Columns, Complaint, Content, Document, Invalid, Stage, State
 from bulkup.model import Row as ManifestRow
 
@@ -58,28 +51,10 @@ class Ledger:
     """
 
     def __init__(self, path: Path | None, *, parse: Parse, exclusive: bool = True) -> None:
-        self.name = str(path) if path is not None else "the temporary ledger"
+        self.name = database.name(path)
         self._parse = parse
-        self._exclusive = exclusive
         with ExitStack() as stack:
-            if path is not None:
-                self._prepare(path, stack)
-            # to SQLite an empty name is a database of its own on disk, deleted when it is closed
-            database = "" if path is None else str(path)
-            engine = create_engine(
-                "sqlite://",
-                creator=lambda: sqlite3.connect(database, check_same_thread=False),
-                poolclass=StaticPool,
-                json_serializer=lambda value: orjson.dumps(value).decode(),
-                json_deserializer=orjson.loads,
-            )
-            stack.callback(engine.dispose)
-            event.listen(engine, "connect", _durable)
-            try:
-                self._connection = stack.enter_context(engine.connect())
-                self._check_version()
-            except DBAPIError as error:
-                raise LedgerError(f"{self.name}: {_words(error)}") from None
+            self._connection = database.open_sqlite(path, stack, exclusive=exclusive)
             self._resources = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -93,57 +68,6 @@ class Ledger:
     def close(self) -> None:
         """Give it back; other runs may use it then."""
         self._resources.close()
-
-    def _prepare(self, path: Path, stack: ExitStack) -> None:
-        """Lock and make the file, or see that it is there."""
-        if not self._exclusive:
-            if not path.exists():
-                raise LedgerError(f"{path}: there is no ledger here (--ledger names another)")
-            return
-        try:
-            real = path.resolve()
-            str(real).encode()
-            if not real.parent.is_dir():  # the lock would make it
-                raise LedgerError(f"{path}: can't open the ledger: there is no folder {str(real.parent)!r}")
-            # opened and closed in different threads, hence not thread-local
-            stack.enter_context(FileLock(f"{real}.lock", timeout=0, mode=0o600, thread_local=False))
-            os.close(os.open(real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except Timeout:
-            raise LedgerError(f"{path}: another run is using this ledger; wait for it, or name another") from None
-        except OSError as error:
-            raise LedgerError(f"{path}: can't open the ledger: {error.strerror}") from None
-        except UnicodeError:
-            raise LedgerError(f"{str(path)!a}: the ledger's path is not UTF-8") from None
-
-    def _check_version(self) -> None:
-        tables = inspect(self._connection).get_table_names()
-        if "bulkup_meta" not in tables:
-            if tables or not self._exclusive:
-                raise LedgerError(f"{self.name}: is not a ledger of bulkup")
-            self._connection.exec_driver_sql("BEGIN IMMEDIATE")  # all of it, or nothing
-            metadata.create_all(self._connection)
-            self._connection.execute(insert(meta).values(name="schema_version", value=str(VERSION)))
-            self._connection.commit()
-            return
-        version = self._connection.scalar(select(meta.c.value).where(meta.c.name == "schema_version"))
-        if version is None:
-            raise LedgerError(f"{self.name}: is not a ledger of bulkup")
-        if int(version) > VERSION:
-            raise LedgerError(
-                f"{self.name}: was written by a newer bulkup (schema {version}, this one knows {VERSION}): upgrade it"
-            )
-        self._connection.rollback()
-        if int(version) < VERSION:
-            self._upgrade(int(version))
-
-    def _upgrade(self, version: int) -> None:
-        """Bring an older ledger up to date, all of it or nothing."""
-        self._connection.exec_driver_sql("BEGIN IMMEDIATE")
-        for step in range(version, VERSION):
-            for statement in UPGRADES[step]:
-                self._connection.exec_driver_sql(statement)
-        self._connection.execute(update(meta).where(meta.c.name == "schema_version").values(value=str(VERSION)))
-        self._connection.commit()
 
     # --- taking a manifest in -------------------------------------------------------------------------------------
 
@@ -314,6 +238,14 @@ class Ledger:
         )
         return [tuple(row) for row in self._connection.execute(query)]
 
+    def orphans(self) -> Mapping[Fate, int]:
+        """How many records of the vendors never got their bytes, by what became of them."""
+        fate, left = former_documents.c.fate, select(func.count()).where(documents.c.orphan != "")
+        query = select(fate, func.count()).where(fate.is_not(None)).group_by(fate)
+        counts = Counter({Fate(fate): count for fate, count in self._connection.execute(query)})
+        counts[Fate.LEFT] += self._connection.scalar(left) or 0
+        return +counts
+
     def runs(self, limit: int) -> list[dict[str, Any]]:
         """The last runs, newest first."""
         query = select(runs).order_by(runs.c.started_at.desc()).limit(limit)
@@ -330,7 +262,7 @@ class Ledger:
                 self._connection.commit()
         except DBAPIError as error:
             self._connection.rollback()
-            raise error_type(f"{self.name}: can't write the ledger: {_words(error)}") from None
+            raise error_type(f"{self.name}: can't write the ledger: {database.words(error)}") from None
         except BaseException:
             self._connection.rollback()
             raise
@@ -355,6 +287,7 @@ class Ledger:
             row.document_id,
             _content(row),
             row.initiated_at or "",
+            row.finished_at or "",
         )
 
 
@@ -369,17 +302,3 @@ def _moment(stamp: str) -> float:
 
 def _content(row: Row[Any]) -> Content:
     return Content(row.size or 0, row.mtime_ns or 0, row.md5, row.sha256)
-
-
-def _durable(connection: Any, _record: object) -> None:
-    """Write-ahead log, and every commit on the disk before it is believed."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA busy_timeout=10000")
-    cursor.close()
-
-
-def _words(error: DBAPIError) -> str:
-    """The database's own words, without the statement and its parameters."""
-    return str(error.orig).splitlines()[0] if error.orig is not None else type(error).__name__
