@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import zstandard
 
@@ -63,7 +63,7 @@ def opened(manifest: str, stdin: BinaryIO | None) -> Iterator[Source]:
     if manifest == STDIN:
         if stdin is None and sys.stdin is None:
             raise UnreadableError("standard input is closed")
-        source = sys.stdin.buffer if stdin is None else stdin
+        source = cast("io.BufferedIOBase", sys.stdin.buffer if stdin is None else stdin)
         yield Source(_stream(_checked(_guarded(_plain(source), "input"))), "jsonl", str(_cwd()))
         return
     path = Path(manifest)
@@ -114,12 +114,13 @@ def _stream(chunks: Iterator[bytes]) -> io.BufferedReader:
     return io.BufferedReader(_Chunks(chunks), _CHUNK)
 
 
-def _plain(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
-    while chunk := file.read(_CHUNK):
+def _plain(file: io.BufferedIOBase) -> Iterator[bytes]:
+    # `read` would ask a pipe again and again until it has so much, and not look at signals in between
+    while chunk := file.read1(_CHUNK):
         yield chunk
 
 
-def _unzstd(file: BinaryIO) -> Iterator[bytes]:
+def _unzstd(file: io.BufferedIOBase) -> Iterator[bytes]:
     """Decompress frame after frame; zstandard's own reader takes a cut-off file for a complete one.
 
     Raises:
