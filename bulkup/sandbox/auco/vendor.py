@@ -6,17 +6,19 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 import orjson
 from aiohttp import web
 
+from bulkup.sandbox.auco.fields import refuse
 from bulkup.sandbox.auco.options import AucoOptions
-from bulkup.sandbox.auco.process import parse, refuse
+from bulkup.sandbox.auco.process import parse
 from bulkup.sandbox.objectstore.bucket import Bucket
 from bulkup.sandbox.objectstore.objects import StoredObject
 from bulkup.sandbox.stage import Stage
-from bulkup.sandbox.steps import RefusedError, Step, body_subject, json_answer
+from bulkup.sandbox.steps import RefusedError, Step, body_subject, json_answer, json_error, unknown
 from bulkup.sandbox.vendor import Vendor, VendorOptions
 
 
@@ -28,6 +30,8 @@ class Process:
         code: the document's.
         package: the process's.
         fields: what the create call said, without the PDF.
+        has_document: it is about a document; else only attachments are asked for.
+        notifies_at_once: its signers are told before the PDF comes.
         stored: the PDF, once it came.
         status: of the document.
     """
@@ -35,6 +39,8 @@ class Process:
     code: str
     package: str
     fields: Mapping[str, Any]
+    has_document: bool
+    notifies_at_once: bool
     stored: StoredObject | None = None
     status: str = "CREATED"
 
@@ -46,7 +52,7 @@ class Process:
     @property
     def notified(self) -> bool:
         """Whether its signers got a message."""
-        return bool(self.fields.get("notification", True))
+        return bool(self.fields.get("notification", True)) and (self.notifies_at_once or self.stored is not None)
 
 
 class Auco(Vendor):
@@ -71,12 +77,16 @@ class Auco(Vendor):
 
     def steps(self) -> Iterable[Step]:
         """Both creates, the reads, the cancel, and the bucket's PUT and GET."""
-        yield Step("init", "POST", "/auco/document/upload", self._upload, subject=body_subject)
-        yield Step("package", "POST", "/auco/package/upload", self._package, subject=body_subject)
-        yield Step("get", "GET", "/auco/document", self._get)
-        yield Step("attachments", "GET", "/auco/attachments", self._attachments)
-        yield Step("cancel", "POST", "/auco/document/cancel", self._cancel)
+        yield Step("init", "POST", "/auco/document/upload", self._upload, self._error, body_subject)
+        yield Step("package", "POST", "/auco/package/upload", self._package, self._error, body_subject)
+        yield Step("get", "GET", "/auco/document", self._get, self._error)
+        yield Step("attachments", "GET", "/auco/attachments", self._attachments, self._error)
+        yield Step("cancel", "POST", "/auco/document/cancel", self._cancel, self._error, body_subject)
         yield from self.bucket.steps()
+
+    def unknown(self) -> Step:
+        """See `Vendor.unknown`."""
+        return unknown(self.name, error=self._error)
 
     def environment(self) -> Mapping[str, str]:
         """Base URL and both keys."""
@@ -113,15 +123,19 @@ class Auco(Vendor):
         self._check(request)
         fields, pdf = parse(await request.read(), self.options, self._stage.clock(), package=package)
         kept = {name: value for name, value in fields.items() if name != "file"}
-        process = Process(secrets.token_hex(8).upper(), secrets.token_hex(12), kept)
+        has_document = pdf is not None or bool(fields.get("compress")) or "document" in fields
+        at_once = self.options.notifies == "at_once"
+        process = Process(secrets.token_hex(8).upper(), secrets.token_hex(12), kept, has_document, at_once)
         self._processes[process.code] = process
         if pdf is not None:
             process.stored = await self._stage.store.put_bytes(process.key, pdf)
-        answer = {"package": process.package, "code": process.code}
+        answer = {"package": process.package}
         if self.options.generation == "newer" and not package:
             answer = {"document": process.code}
+        elif has_document:
+            answer["code"] = process.code
         if fields.get("compress"):
-            answer["url"] = self.bucket.sign_put(process.key, "", self.options.url_life).url
+            answer["url"] = self.bucket.sign_put(process.key, self.options.content_type, self.options.url_life).url
         return json_answer(answer, self.options.created)
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
@@ -131,8 +145,9 @@ class Auco(Vendor):
             found = [process for process in self.processes if process.package == package]
             if not found:
                 refuse("there is no such package", "DOCUMENT_NOT_FOUND", breach=False)
-            codes = [process.code for process in found]
-            return json_answer({"_id": package, "codes": codes, "name": found[0].fields["name"], "signers": []})
+            codes = [process.code for process in found if process.has_document]
+            name = found[0].fields.get("packageName", found[0].fields["name"])
+            return json_answer({"_id": package, "codes": codes, "name": name, "signers": []})
         if "code" not in request.query:
             self._stage.record.breach("auco", "get", "without a code the templates are listed")
             return json_answer([])
@@ -169,10 +184,10 @@ class Auco(Vendor):
         except orjson.JSONDecodeError:
             refuse("the body is not valid JSON")
         codes = body.get("codes") if isinstance(body, dict) else None
-        if not isinstance(codes, list) or not body.get("message") or not body.get("email"):
+        if not isinstance(codes, list) or not codes or not body.get("message") or not body.get("email"):
             refuse("codes, message and email are required")
-        for code in codes:
-            self._find(str(code)).status = "REJECTED"
+        for process in [self._find(str(code)) for code in codes]:
+            process.status = "REJECTED"
         return json_answer({"cancelled": codes})
 
     def _check(self, request: web.Request) -> None:
@@ -181,6 +196,13 @@ class Auco(Vendor):
             raise RefusedError(401, "invalid or missing authentication", {"code": "UNAUTHORIZED"})
         if request.method != "GET" and request.content_type != "application/json":
             refuse("Content-Type must be application/json")
+
+    def _error(self, status: int, message: str | None, extra: Mapping[str, object]) -> web.Response:
+        """What a refusal looks like is not published."""
+        if self.options.error_form == "json":
+            return json_error(status, message, extra)
+        words = message or HTTPStatus(status).phrase
+        return web.Response(status=status, text=words if self.options.error_form == "text" else None)
 
     def _find(self, code: str) -> Process:
         process = self._processes.get(code)
