@@ -13,11 +13,10 @@ from typing import Any, ClassVar
 
 from bulkup.answers import Explanation
 from bulkup.model import Receipt, Reply, Stage, Ticket, Traits, Upload
-from bulkup.providers.base import Caller, Found, Json, Outgoing, Trace, follow_up
+from bulkup.providers.base import Caller, Found, Json, Outgoing, Trace, follow_up, unreadable
 from bulkup.providers.loanpro_columns import LoanProColumns
 from bulkup.providers.loanpro_documents import LoanProDocuments, found, numeric
-from bulkup.providers.reading import mapping, required, text
-from bulkup.secret import SignedUrl
+from bulkup.providers.reading import mapping, required, text, web_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,17 +27,27 @@ class LoanPro(LoanProDocuments):
         base_url: the tenant; the guide's paths start below it.
         token: of an API user.
         instance_id: the tenant's id.
-        update_path: where a document is updated, below the base URL; the guide leaves it blank.
+        update_path: where a document is updated, below the base URL; the guide leaves it blank. ``{entity}`` is
+            ``LoanDocuments`` or ``CustomerDocuments``, ``{id}`` the document's id.
+        download_path: where a file is read, likewise, with ``{file_name}`` for the name that the vendor gave it. It
+            is not published in full; empty: by the URL that the file's attachment names.
+
+    Raises:
+        ConfigError: a path that can't be filled in.
     """
 
     base_url: str = "https://loanpro.simnang.com"
     token: str = field(default="", repr=False)
     instance_id: str = field(default="", repr=False)
     update_path: str = "/api/public/api/1/odata.svc/{entity}({id})"
+    download_path: str = ""
 
     name: ClassVar[str] = "loanpro"
     flow: ClassVar[str] = "v1"
     traits: ClassVar[Traits] = Traits(url_ttl=600.0, digests=frozenset({"sha256"}))
+
+    def __post_init__(self) -> None:
+        self.check_paths()
 
     @property
     def secrets(self) -> Sequence[str]:
@@ -46,13 +55,17 @@ class LoanPro(LoanProDocuments):
         return [secret for secret in (self.token, self.instance_id) if secret]
 
     def authorize(self, method: str, path: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002 - the same for all
-        """Token and tenant."""
-        return {"Authorization": f"Bearer {self.token}", "Autopal-Instance-Id": self.instance_id}
+        """Token and tenant; and the third header of every call, which the core sends where there is a body."""
+        headers = {"Authorization": f"Bearer {self.token}", "Autopal-Instance-Id": self.instance_id}
+        return headers if body else headers | {"Content-Type": "application/json"}
 
     def explain(self, headers: Mapping[str, str], error: Json) -> Explanation:  # noqa: ARG002 - none are documented
-        """``error.message`` or ``error.message.value``, with or without ``d`` (vendor's SDK)."""
+        """``error.message`` or ``error.message.value``, with or without ``d`` or ``warnings`` (vendor's SDK)."""
         said = mapping(error.get("error") or mapping(error.get("d")).get("error")).get("message")
-        return Explanation(words=text(mapping(said).get("value")) or text(said))
+        words = text(mapping(said).get("value")) or text(said)
+        warnings = error.get("warnings")
+        more = [text(warning) for warning in warnings] if words and isinstance(warnings, list) else []
+        return Explanation(words="; ".join(word for word in (words, *more) if word) or None)
 
     async def init(self, api: Caller, documents: Sequence[Outgoing]) -> Ticket:
         """Make the document's record."""
@@ -66,8 +79,11 @@ class LoanPro(LoanProDocuments):
         if columns.custom_file_name is not None:
             json["customFileName"] = columns.custom_file_name
         answer = await api.call("POST", self.container(columns.target).path + "/document/upload", json=json)
-        id_, url = required(mapping(answer.object().get("d")), "id", "uploadUrl")
-        return Ticket(None, (id_,), (Upload("PUT", SignedUrl(url), (0,)),))
+        made = mapping(answer.object().get("d"))
+        (id_,), url = required(made, "id"), web_url(made.get("uploadUrl"))
+        if url is None:
+            raise unreadable("the answer lacks uploadUrl")
+        return Ticket(None, (id_,), (Upload("PUT", url, (0,)),))
 
     async def finish(
         self,

@@ -13,6 +13,7 @@ from bulkup.model import Failure
 from bulkup.providers.base import Caller, Json, Trace, unreadable
 from bulkup.providers.reading import mapping, moment, number, objects, recent, text, web_url
 from bulkup.providers.remote import RemoteDocument, RemoteFile, ViewUrl, arranged
+from bulkup.secret import SignedUrl
 
 _API = "/api/public/api/1"
 _PAGE = 50
@@ -41,7 +42,9 @@ class LoanProDocuments:
 
     __slots__ = ()
 
+    base_url: str
     update_path: str
+    download_path: str
     contained: ClassVar[bool] = True
 
     @property
@@ -67,12 +70,15 @@ class LoanProDocuments:
         path = self.container(container).documents
         records: dict[str, Json] = {}
         while True:
-            params = {"$top": str(_PAGE), "$start": str(len(records))}
-            results = mapping((await api.call("GET", path, params=params)).object().get("d")).get("results")
+            # "$" as it stands in the vendor's docs: it needs no encoding in a query
+            answer = await api.call("GET", f"{path}?$top={_PAGE}&$start={len(records)}")
+            results = mapping(answer.object().get("d")).get("results")
             if not isinstance(results, list):  # to take it for an empty list would send everything again
                 raise unreadable("the answer has no list of documents")
             page = {id_: item for item in objects(results) if (id_ := text(item.get("id")))}
             if page.keys() <= records.keys():  # the end, or a server that knows no paging
+                if len(results) == _PAGE == len(records):
+                    raise unreadable(f"the list does not go on after {_PAGE} documents, so it may not be all")
                 return list(records.values())
             records |= page
 
@@ -85,12 +91,16 @@ class LoanProDocuments:
         return _document({**item, "FileAttachment": await self._attachment(api, container, document_id)}, container)
 
     async def download_document(self, api: Caller, container: str, document_id: str) -> list[tuple[str, bytes]]:
-        """Name and bytes of the file, by the URL that its attachment names."""
+        """Name and bytes of the file, by the URL that its attachment names, or at the path that was set."""
         attachment = await self._attachment(api, container, document_id)
         url = web_url(attachment.get("fileUrl"))
+        if self.download_path:
+            name = quote(text(attachment.get("fileName")) or "", safe="")
+            url = SignedUrl(self.base_url + self._path(self.download_path, container, document_id, file_name=name))
         if url is None:
             raise StepError(Failure("not_found", "the vendor offers no URL of the file", answered=True))
-        return [(_file_name(attachment) or document_id, await api.fetch(url, auth=False))]
+        name = _file_name(attachment) or document_id
+        return [(name, await api.fetch(url, auth=bool(self.download_path)))]
 
     async def archive_document(self, api: Caller, container: str, document_id: str) -> None:
         """Archive one document."""
@@ -113,7 +123,7 @@ class LoanProDocuments:
     async def change(self, api: Caller, container: str, document_id: str, changes: Mapping[str, object]) -> None:
         """Update a record: the changed keys, and ``id``, ``__id`` and ``__update`` (guide)."""
         id_ = numeric(document_id)
-        path = self.update_path.format(entity=self.container(container).entity, id=quote(document_id, safe=""))
+        path = self._path(self.update_path, container, document_id)
         await api.call("PUT", path, json={"id": id_, **changes, "__id": id_, "__update": True})
 
     async def arrived(self, api: Caller, container: str, document_id: str, size: int) -> bool:
@@ -131,9 +141,27 @@ class LoanProDocuments:
 
     async def _attachment(self, api: Caller, container: str, document_id: str) -> Json:
         path = f"{self.container(container).documents}({quote(document_id, safe='')})"
-        params = {"$select": "FileAttachment", "$expand": "FileAttachment"}
-        answer = await api.call("GET", path, params=params)
+        answer = await api.call("GET", f"{path}?$select=FileAttachment&$expand=FileAttachment")
         return mapping(mapping(answer.object().get("d")).get("FileAttachment"))
+
+    def check_paths(self) -> None:
+        """See that the paths that were set can be filled in.
+
+        Raises:
+            ConfigError: one can't.
+        """
+        for name, more in (("update_path", {}), ("download_path", {"file_name": "f"})):
+            path = getattr(self, name)
+            try:
+                good = not path or (path[0] == "/" and path.format(entity="e", id="1", **more) != path)
+            except (AttributeError, IndexError, KeyError, ValueError):
+                good = False
+            if not good:
+                raise ConfigError(f"loanpro: {name} must be like /path/{{entity}}({{id}})")
+
+    def _path(self, template: str, container: str, document_id: str, **more: str) -> str:
+        entity = self.container(container).entity
+        return template.format(entity=entity, id=quote(document_id, safe=""), **more)
 
     @staticmethod
     def container(target: str) -> Container:
@@ -151,8 +179,8 @@ class LoanProDocuments:
 
 
 def numeric(id_: str) -> int | str:
-    """An id as the guide's samples write it: a number, where it is one."""
-    return int(id_) if id_.isascii() and id_.isdigit() and str(int(id_)) == id_ else id_
+    """An id as the guide's samples write it: a number, where it is one (and fits 64 bits, as JSON's readers do)."""
+    return int(id_) if re.fullmatch(r"0|[1-9][0-9]{0,17}", id_) else id_
 
 
 def found(listed: Sequence[Json], wanted: Sequence[tuple[Trace, str]], claimed: frozenset[str]) -> list[str | None]:
