@@ -6,6 +6,7 @@ import mimetypes
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bulkup.sandbox.loanpro.options import LoanProOptions
 from bulkup.sandbox.objectstore.objects import StoredObject
 
 
@@ -39,42 +40,64 @@ class Record:
     description: str = ""
 
     @property
+    def entity(self) -> str:
+        """What its documents are called."""
+        return "LoanDocuments" if self.owner.startswith("loan:") else "CustomerDocuments"
+
+    @property
     def key(self) -> str:
         """Where its bytes are in the object store."""
-        entity = "LoanDocuments" if self.owner.startswith("loan:") else "CustomerDocuments"
-        return f"loanpro/tenants/1/fileAttachments/{entity}/{self.id}/{self.system_name}"
+        return f"loanpro/tenants/1/fileAttachments/{self.entity}/{self.id}/{self.system_name}"
 
     @property
     def mime(self) -> str:
         """By its extension."""
         return mimetypes.guess_type(self.name)[0] or "application/octet-stream"
 
-    def render(self) -> Mapping[str, object]:
-        """The document object of a list."""
+    def size(self, options: LoanProOptions) -> int | None:
+        """What the vendor says of its size, in bytes."""
+        if self.stored is not None:
+            return self.stored.size
+        return self.declared if options.attachment_before == "declared" else None
+
+    def render(self, root: str, options: LoanProOptions) -> dict[str, object]:
+        """The document object, of a list or an update's answer.
+
+        Args:
+            root: where the API's entities are, such as ``https://host/api/public/api/1/odata.svc``.
+        """
         kind, _, owner = self.owner.partition(":")
+        itself = f"{self.entity}(id={self.id})"
+        related = (kind.title(), "User", "DocSection", "FileAttachment")
         return {
-            "id": self.id,
-            f"{kind}Id": int(owner) if owner.isdecimal() else owner,
+            "__metadata": {"uri": f"{root}/{itself}", "type": "Entity.Document"},
+            **{name: {"__deferred": {"uri": f"{itself}/{name}"}} for name in related},
+            "id": str(self.id) if options.ids == "text" else self.id,
+            f"{kind}Id": int(owner),
             "userId": 7,
-            "sectionId": int(self.section) if self.section.isdecimal() else self.section,
-            "fileAttachmentId": self.id + 1000,
+            "sectionId": int(self.section),
+            "fileAttachmentId": self._attachment_id,
             "userName": "Sandbox User",
             "remoteAddress": "192.0.2.1",
             "fileName": self.name,
             "description": self.description,
             "ip": 3221225985,
-            "size": self.declared,
+            "size": self.size(options),
             "active": 0,
             "created": f"/Date({self.created})/",
             "archived": self.archived,
             "customerVisible": self.customer_visible,
         }
 
-    def attachment(self, size: int | None, url: str | None) -> Mapping[str, object]:
-        """The ``FileAttachment`` of the record."""
+    def attachment(self, root: str, size: int | None, url: str | None) -> Mapping[str, object]:
+        """The ``FileAttachment`` of the record; ``root`` as for `render`."""
         return {
-            "id": self.id + 1000,
-            "parentType": "Entity.LoanDocument",
+            "__metadata": {
+                "uri": f"{root}/FileAttachments(id={self._attachment_id})",
+                "type": "Entity.FileAttachment",
+            },
+            "id": self._attachment_id,
+            "parentType": f"Entity.{self.entity[:-1]}",
             "parentId": self.id,
             "fileName": self.system_name,
             "fileOriginalName": self.name,
@@ -82,3 +105,7 @@ class Record:
             "fileMime": self.mime,
             "fileUrl": url,
         }
+
+    @property
+    def _attachment_id(self) -> int:
+        return self.id + 1000

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Final, NoReturn
+from typing import ClassVar, Final
 
-import orjson
 from aiohttp import web
+from anyio import to_thread
 
+from bulkup.sandbox.loanpro.bodies import announcement, changes, conflict, numeric
 from bulkup.sandbox.loanpro.options import LoanProOptions
 from bulkup.sandbox.loanpro.records import Record
 from bulkup.sandbox.objectstore.bucket import Bucket
 from bulkup.sandbox.stage import Stage
-from bulkup.sandbox.steps import RefusedError, Step, body_subject, json_answer
+from bulkup.sandbox.steps import RefusedError, Step, body_subject, json_answer, unknown
 from bulkup.sandbox.vendor import Vendor, VendorOptions
 
 _API: Final = "/loanpro/api/public/api/1"
-_OWNERS: Final = {"Loans": "loan", "Customers": "customer", "LoanDocuments": "loan", "CustomerDocuments": "customer"}
-_UPDATABLE: Final = {"archived", "customerVisible", "sectionId", "description", "fileName"}
+_ODATA: Final = f"{_API}/odata.svc"
+_OWNERS: Final = {"Loans": "loan", "Customers": "customer"}
 _PAGE: Final = 50
+_ATTACHMENT: Final = {"$select": "FileAttachment", "$expand": "FileAttachment"}
 
 
 class LoanPro(Vendor):
@@ -44,15 +46,19 @@ class LoanPro(Vendor):
         return list(self.records.values())
 
     def steps(self) -> Iterable[Step]:
-        """Init, update, list, get, and the bucket's PUT and GET."""
-        owner = "{owner:Loans|Customers}({id})"
-        init = f"{_API}/{owner}/document/upload"
-        entity = f"{_API}/odata.svc/{{owner:LoanDocuments|CustomerDocuments}}({{document}})"
-        yield Step("init", "POST", init, self._init, self._error, body_subject)
-        yield Step("update", "PUT", entity, self._update, self._error, body_subject)
-        yield Step("list", "GET", f"{_API}/odata.svc/{owner}/Documents", self._list, self._error)
-        yield Step("get", "GET", f"{_API}/odata.svc/{owner}/Documents({{document}})", self._get, self._error)
+        """Init, update, list, get, the file at the API, and the bucket's PUT and GET."""
+        owner, entity = "{owner:Loans|Customers}({id})", "{entity:LoanDocuments|CustomerDocuments}({document})"
+        documents = f"{_ODATA}/{owner}/Documents"
+        yield Step("init", "POST", f"{_API}/{owner}/document/upload", self._init, self._error, body_subject)
+        yield Step("update", "PUT", f"{_ODATA}/{entity}", self._update, self._error, body_subject)
+        yield Step("list", "GET", documents, self._list, self._error)
+        yield Step("get", "GET", f"{documents}({{document}})", self._get, self._error)
+        yield Step("file", "GET", f"{_API}/files/{{folder}}/{entity}/{{name}}", self._file, self._error)
         yield from self.bucket.steps()
+
+    def unknown(self) -> Step:
+        """404 is for paths that there are not; all else is 409."""
+        return unknown(self.name, error=self._error)
 
     def environment(self) -> Mapping[str, str]:
         """Base URL, token and tenant."""
@@ -84,82 +90,81 @@ class LoanPro(Vendor):
 
     async def _init(self, request: web.Request) -> web.StreamResponse:
         owner = self._owner(request)
-        body = await _json(request)
-        name, section, size = body.get("fileName"), body.get("sectionId"), body.get("size")
-        if extra := sorted(body.keys() - {"sectionId", "fileName", "customFileName", "size"}):
-            _conflict(f"unknown fields: {', '.join(extra)}")
-        if not isinstance(name, str) or not name:
-            _conflict("fileName is required")
-        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
-            _conflict("size must be a number of bytes")
-        label = body.get("customFileName")
-        if label is not None and not isinstance(label, str):
-            _conflict("customFileName must be text")
+        said = announcement(await request.read())
+        self._known_section(said.section)
         number = len(self.records) + 89
-        stem, dot, ending = name.rpartition(".")
+        stem, dot, ending = said.name.rpartition(".")
         created = int(self._stage.clock())
         system = f"{stem or ending}_{created}{dot + ending if stem else ''}"
-        record = Record(number, owner, self._section(section), name, system, label, size, created)
+        record = Record(number, owner, said.section, said.name, system, said.label, said.size, created)
         self.records[str(number)] = self._by_key[record.key] = record
-        url = self.bucket.sign_put(record.key, "", self.options.url_life).url
         answer = {
-            "id": str(number),
+            "id": number if self.options.ids == "number" else str(number),
             "fileName": system,
-            "uploadUrl": url,
-            "customFileName": label or name,
+            "uploadUrl": self.bucket.sign_put(record.key, "", self.options.url_life).url,
+            "customFileName": said.label or said.name,
             "mime": record.mime,
         }
         return json_answer({"d": answer})
 
     async def _update(self, request: web.Request) -> web.StreamResponse:
         self._check(request)
-        record = self._record(request.match_info["document"].removeprefix("id="))
-        if not record.owner.startswith(_OWNERS[request.match_info["owner"]]):
-            _conflict(f"document {record.id} is not one of {request.match_info['owner']}", breach=False)
-        body = await _json(request)
-        if body.get("__update") is not True or str(body.get("__id")) != str(record.id):
-            _conflict("__update and __id are required")
-        if str(body.get("id")) != str(record.id):
-            _conflict("id is required")
-        if extra := sorted(body.keys() - _UPDATABLE - {"id", "__id", "__update"}):
-            _conflict(f"can't update {', '.join(extra)}")
-        for name in ("archived", "customerVisible"):
-            if name in body and (isinstance(body[name], bool) or body[name] not in (0, 1)):
-                _conflict(f"{name} must be 0 or 1")
-        section = self._section(body["sectionId"]) if "sectionId" in body else record.section
+        record = self._record(request)
+        if record.entity != request.match_info["entity"]:
+            conflict(f"document {record.id} is not one of {request.match_info['entity']}", breach=False)
+        changed = changes(await request.read(), record.id)
+        section = str(changed.get("sectionId", record.section))
+        self._known_section(section)
         record.section = section
-        record.archived = int(str(body.get("archived", record.archived)))
-        record.customer_visible = int(str(body.get("customerVisible", record.customer_visible)))
-        record.description = str(body.get("description", record.description))
-        record.name = str(body.get("fileName", record.name))
-        return json_answer({"d": record.render()})
+        record.archived = int(changed.get("archived", record.archived))
+        record.customer_visible = int(changed.get("customerVisible", record.customer_visible))
+        record.description = str(changed.get("description", record.description))
+        record.name = str(changed.get("fileName", record.name))
+        if self.options.update_answer == "empty":
+            return web.Response()
+        return json_answer({"d": record.render(self._root, self.options)})
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         owner = self._owner(request)
-        try:
-            top, start = int(request.query.get("$top", _PAGE)), int(request.query.get("$start", 0))
-        except ValueError:
-            _conflict("$top and $start must be numbers")
+        if extra := sorted(request.query.keys() - {"$top", "$start"}):
+            conflict(f"unknown parameters: {', '.join(extra)}")
+        top, start = (
+            int(numeric(name, request.query.get(name, default))) for name, default in (("$top", _PAGE), ("$start", 0))
+        )
         listed = [
             record
             for record in self.records.values()
             if record.owner == owner and (record.stored or self.options.list_unfinished)
         ]
-        page = [record.render() for record in listed[start : start + top]]
-        return json_answer({"d": {"results": page, "summary": {"start": start, "pageSize": top, "total": len(listed)}}})
+        page = listed[start : start + min(top, self.options.page)] if self.options.paging else listed
+        answer: dict[str, object] = {"results": [record.render(self._root, self.options) for record in page]}
+        if self.options.list_summary:
+            answer["summary"] = {"start": start, "pageSize": top, "total": len(listed)}
+        return json_answer({"d": answer})
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         owner = self._owner(request)
-        record = self._record(request.match_info["document"])
+        record = self._record(request)
         if record.owner != owner:
-            _conflict(f"there is no document {record.id} of {owner}", breach=False)
-        size = record.stored.size if record.stored else None
-        url: str | None = self.bucket.sign_get(record.key, self.options.url_life).url
+            conflict(f"there is no document {record.id} of {owner}", breach=False)
+        if dict(request.query) != _ATTACHMENT:
+            conflict("$select and $expand must be FileAttachment")
+        size, url = record.size(self.options), None
+        if size is not None and self.options.file_url:
+            url = self.bucket.sign_get(record.key, self.options.url_life).url
+        attachment = record.attachment(self._root, size, url)
+        return json_answer(
+            {"d": {"FileAttachment": attachment, "summary": {"start": 0, "pageSize": _PAGE, "total": 0}}}
+        )
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        self._check(request)
+        record = self._record(request)
+        if (record.entity, record.system_name) != (request.match_info["entity"], request.match_info["name"]):
+            conflict(f"document {record.id} has no such file", breach=False)
         if record.stored is None:
-            empty = self.options.attachment_before == "empty"
-            size, url = (None, None) if empty else (record.declared, url)
-        summary = {"start": 0, "pageSize": _PAGE, "total": 0}
-        return json_answer({"d": {"FileAttachment": record.attachment(size, url), "summary": summary}})
+            conflict(f"document {record.id} has no file yet", breach=False)
+        return web.Response(body=await to_thread.run_sync(record.stored.read), content_type=record.mime)
 
     def _landed(self, key: str) -> None:
         record, stored = self._by_key[key], self._stage.store[key]
@@ -172,54 +177,50 @@ class LoanPro(Vendor):
         record = self._by_key.get(key)
         return f"{record.owner}\n{record.name}" if record else ""
 
+    @property
+    def _root(self) -> str:
+        return f"{self._stage.url}{_ODATA}"
+
     def _check(self, request: web.Request) -> None:
+        """The three headers of every call, and no body where none is said to be."""
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             raise RefusedError(401, "the token is not valid")
         if request.headers.get("Autopal-Instance-Id") != self.instance_id:
             raise RefusedError(401, "the tenant is not valid")
-        if request.method != "GET" and request.content_type != "application/json":
-            raise RefusedError(409, "Content-Type must be application/json")
+        if request.content_type != "application/json":
+            conflict("Content-Type must be application/json")
+        if request.method == "GET" and request.can_read_body:
+            conflict("a GET has no body")
 
     def _owner(self, request: web.Request) -> str:
         self._check(request)
-        owner = f"{_OWNERS[request.match_info['owner']]}:{request.match_info['id']}"
+        kind = _OWNERS[request.match_info["owner"]]
+        owner = f"{kind}:{numeric(f'the {kind} id', request.match_info['id'])}"
         if self.options.owners is not None and owner not in self.options.owners:
-            _conflict(f"there is no {owner}", breach=False)
+            conflict(f"there is no {owner}", breach=False)
         return owner
 
-    def _section(self, section: object) -> str:
-        if isinstance(section, bool) or not isinstance(section, str | int) or section == "":
-            _conflict("sectionId is required")
-        if self.options.sections is not None and str(section) not in self.options.sections:
-            _conflict(f"there is no section {section}", breach=False)
-        return str(section)
+    def _known_section(self, section: str) -> None:
+        if self.options.sections is not None and section not in self.options.sections:
+            conflict(f"there is no section {section}", breach=False)
 
-    def _record(self, name: str) -> Record:
-        record = self.records.get(name)
+    def _record(self, request: web.Request) -> Record:
+        """The record that the path names, as ``(89)`` or ``(id=89)``."""
+        id_ = numeric("the document's id", request.match_info["document"].removeprefix("id="))
+        record = self.records.get(id_)
         if record is None:
-            _conflict(f"there is no document {name}", breach=False)
+            conflict(f"there is no document {id_}", breach=False)
         return record
 
     def _error(self, status: int, message: str | None, extra: Mapping[str, object]) -> web.Response:  # noqa: ARG002
         words = message or "the request can't be handled"
-        error: Mapping[str, object] = {"error": {"message": {"value": words}}}
-        if self.options.error_form == "message":
-            error = {"error": {"message": words}}
-        elif self.options.error_form == "d":
+        form = self.options.error_form
+        if form == "text":
+            return web.Response(text=words, status=status)
+        error: Mapping[str, object] = {"error": {"message": words if form == "message" else {"value": words}}}
+        if form == "d":
             error = {"d": error}
+        elif form == "full":
+            said = {"type": "Sandbox.Refusal", "message": {"value": words}}
+            error = {"error": said, "warnings": ["nothing was changed"]}
         return json_answer(error, status)
-
-
-async def _json(request: web.Request) -> dict[str, object]:
-    try:
-        body = orjson.loads(await request.read())
-    except orjson.JSONDecodeError:
-        _conflict("the body is not valid JSON")
-    if not isinstance(body, dict):
-        _conflict("the body must be a JSON object")
-    return body
-
-
-def _conflict(words: str, *, breach: bool = True) -> NoReturn:
-    """LoanPro answers most errors with 409."""
-    raise RefusedError(409, words, breach=breach)
