@@ -24,6 +24,7 @@ from bulkup.schedule import until
 from bulkup.secret import SignedUrl
 
 _TOKEN_EXPIRED = 4012
+_HOUR = 3600.0
 _LOGIN = "/oauth/bearer"
 
 
@@ -35,12 +36,16 @@ class Alloy(AlloyDocuments):
         base_url: the environment, with its version; the production host is not known for sure.
         token, secret: of the account.
         auth: ``basic`` sends these with each call, ``bearer`` gets a token for them (OAuth2).
+        extensions: the allowed file types, with commas between; empty: the vendor decides.
+        max_size: the largest file, in bytes; None: the vendor decides. Neither limit is published.
     """
 
     base_url: str = "https://sandbox.alloy.co/v1"
     token: str = field(default="", repr=False)
     secret: str = field(default="", repr=False)
     auth: Literal["basic", "bearer"] = "basic"
+    extensions: str = ""
+    max_size: int | None = None
     bearer: str | None = field(default=None, repr=False)
     expires_at: float = 0.0
 
@@ -70,14 +75,17 @@ class Alloy(AlloyDocuments):
         return "POST", _LOGIN, {"grant_type": "client_credentials"}
 
     def logged_in(self, answer: Json, now: float) -> Alloy:
-        """See `Renewable.logged_in`; the answer comes in two forms, seconds of life or milliseconds of its end."""
-        if (token := text(answer.get("access_token"))) is not None:
-            ends = now + (number(answer.get("expires_in")) or 3600)
-        elif (token := text(answer.get("bearer_token"))) is not None:
-            ends = (number(answer.get("expires")) or 0) / 1000 or now + 3600
+        """See `Renewable.logged_in`; the answer comes in two forms, seconds of life or milliseconds of its end.
+
+        An end that is not within the hour that all tokens live was written by another clock than ours.
+        """
+        if token := text(answer.get("access_token")):
+            life = _seconds(answer.get("expires_in"))
+        elif token := text(answer.get("bearer_token")):
+            life = _seconds(answer.get("expires")) / 1000 - now
         else:
             raise unreadable("the login's answer has no token")
-        return replace(self, bearer=token, expires_at=ends)
+        return replace(self, bearer=token, expires_at=now + (life if 0 < life <= _HOUR else _HOUR))
 
     def explain(self, headers: Mapping[str, str], error: Json) -> Explanation:
         """The error's minor code, type and message; a 429 also says when the limit is lifted (vendor's docs)."""
@@ -95,8 +103,10 @@ class Alloy(AlloyDocuments):
     async def init(self, api: Caller, documents: Sequence[Outgoing]) -> Ticket:
         """Describe the document."""
         (outgoing,) = documents
-        path = documents_path(_columns(outgoing).target)
-        answer = await api.call("POST", path, json=_description(outgoing))
+        description = _description(outgoing)
+        if refusal := self._refusal(description.get("extension", ""), outgoing.content.size):
+            raise StepError(refusal)
+        answer = await api.call("POST", documents_path(_columns(outgoing).target), json=description)
         return self.resume(outgoing, *required(answer.object(), "document_token"))
 
     def resume(self, document: Outgoing, remote_id: str) -> Ticket:
@@ -111,7 +121,7 @@ class Alloy(AlloyDocuments):
     ) -> Sequence[Receipt]:
         """``uploaded: true`` in the PUT's answer, or in the list where that can't be read."""
         (outgoing,), (token,) = documents, ticket.remote_ids
-        uploaded = _uploaded(replies.get(0))
+        uploaded = _uploaded(replies.get(0), token)
         if uploaded is None:
             listed = await self.list_all(api, _columns(outgoing).target)
             uploaded = any(
@@ -139,6 +149,16 @@ class Alloy(AlloyDocuments):
             found.append(None if token is None or there is None else Found(token, there.get("uploaded") is True))
         return found
 
+    def _refusal(self, extension: str, size: int) -> Failure | None:
+        """What the limits that were set say against a file."""
+        allowed = {word.strip().lower() for word in self.extensions.split(",")}
+        if self.extensions and extension.lower() not in allowed:
+            words = f"the extension {extension!r} is not among those allowed: {self.extensions}"
+            return Failure("extension_refused", words, sent=False)
+        if self.max_size is not None and size > self.max_size:
+            return Failure("too_large", f"{size} bytes are more than the {self.max_size} allowed", sent=False)
+        return None
+
 
 def _columns(outgoing: Outgoing) -> AlloyColumns:
     columns: Any = outgoing.document.columns
@@ -149,10 +169,12 @@ def _columns(outgoing: Outgoing) -> AlloyColumns:
 def _description(outgoing: Outgoing) -> dict[str, str]:
     """The body of the describe call; the extension goes without its dot and apart from the name (guide)."""
     columns = _columns(outgoing)
-    stem, _, ending = outgoing.document.filename.rpartition(".")
+    filename = outgoing.document.filename
+    stem, _, ending = filename.rpartition(".")
+    named = bool(stem and ending)  # ".profile" and "notes." have no extension
     given = {
-        "name": columns.name or stem or ending,
-        "extension": columns.extension or (ending if stem else None),
+        "name": columns.name or (stem if named else filename),
+        "extension": columns.extension or (ending if named else None),
         "type": columns.type,
         "note": columns.note,
         "note_author_agent_email": columns.note_author_agent_email,
@@ -160,14 +182,20 @@ def _description(outgoing: Outgoing) -> dict[str, str]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _uploaded(reply: Reply | None) -> bool | None:
-    """What the PUT's answer says, an object or an array of one; None: nothing that can be read."""
+def _uploaded(reply: Reply | None, token: str | None) -> bool | None:
+    """What the PUT's answer says of its document, an object or an array of one; None: nothing that can be read."""
     try:
         said = None if reply is None else Answer(reply.status, {}, reply.body).json()
     except StepError:
         return None
-    uploaded = (objects(said) or [mapping(said)])[0].get("uploaded")
-    return uploaded if isinstance(uploaded, bool) else None
+    items = objects(said) or [mapping(said)]
+    uploaded = [item.get("uploaded") for item in items if text(item.get("document_token")) in {token, None}]
+    return uploaded[0] if len(uploaded) == 1 and isinstance(uploaded[0], bool) else None
+
+
+def _seconds(value: object) -> float:
+    """A number, which JSON may write with a fraction; 0 if it is none."""
+    return float(value) if isinstance(value, int | float) else float(number(value) or 0)
 
 
 def _is(item: Json, trace: Trace) -> bool:
@@ -177,7 +205,7 @@ def _is(item: Json, trace: Trace) -> bool:
     note = (wanted.get("note"), wanted.get("note_author_agent_email"))
     return (
         item.get("uploaded") is False
-        and all(text(item.get(name)) == wanted.get(name) for name in ("name", "extension", "type"))
+        and all((text(item.get(name)) or None) == wanted.get(name) for name in ("name", "extension", "type"))
         and (note == (None, None) or not notes or note in notes)
         and recent(moment_of(item), trace.initiated_at)
     )
