@@ -1,4 +1,4 @@
-"""Who may call Alloy, and how it words its errors."""
+"""Who may call Alloy."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Iterable, Mapping
-from http import HTTPStatus
-from typing import NoReturn
 
 import orjson
 from aiohttp import web
 
+from bulkup.sandbox.alloy.errors import Errors, bad_body, bad_header, refuse
 from bulkup.sandbox.alloy.options import AlloyOptions
 from bulkup.sandbox.stage import Stage
-from bulkup.sandbox.steps import RefusedError, Step, json_answer
-
-_MINOR = {400: 4000, 401: 4011, 403: 4013, 404: 4041, 409: 4091, 429: 4033, 503: 5031}
-_UNHANDLED = 5000
+from bulkup.sandbox.steps import Step, json_answer
 
 
 class Access:
@@ -25,19 +21,21 @@ class Access:
 
     Args:
         stage: what all stand-ins share; token and secret are made from its seed.
-        options: how long a bearer token is good.
+        options: how long a bearer token is good, and how a login is answered.
+        errors: how a login is refused.
     """
 
-    def __init__(self, stage: Stage, options: AlloyOptions) -> None:
+    def __init__(self, stage: Stage, options: AlloyOptions, errors: Errors) -> None:
         digest = hashlib.sha256(f"alloy {stage.seed}".encode()).hexdigest()
         self.token, self.secret = f"at-{digest[:30]}", f"as-{digest[30:]}"
         self._stage = stage
         self._options = options
+        self._errors = errors
         self._bearers: dict[str, float] = {}
 
     def steps(self) -> Iterable[Step]:
         """The OAuth2 login."""
-        yield Step("login", "POST", "/alloy/oauth/bearer", self._login, short_error)
+        yield Step("login", "POST", "/alloy/oauth/bearer", self._login, self._errors.short)
 
     def check(self, request: web.Request) -> None:
         """Let a request pass with good credentials; else 401."""
@@ -48,7 +46,8 @@ class Access:
         if until is None:
             refuse(401, 4011, "Unauthorized", "the credentials are missing or wrong")
         if self._stage.clock() >= until:
-            refuse(401, 4012, "Unauthorized", "The supplied bearer token has expired", breach=False)
+            words = "The supplied bearer token has expired. Please obtain a new one."
+            refuse(401, 4012, "Unauthorized", words, breach=False)
 
     def expire(self) -> None:
         """End all bearer tokens."""
@@ -59,66 +58,44 @@ class Access:
         return base64.b64encode(f"{self.token}:{self.secret}".encode()).decode()
 
     async def _login(self, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
-        try:
-            content = orjson.loads(body) if body else {}
-        except orjson.JSONDecodeError:
-            refuse(400, 4002, "Request Body Validation Failure", "the body is not valid JSON")
-        bearer = f"ab-{secrets.token_hex(20)}"
+        """The credentials stand in the header (OAuth2), or in the body (the form before it)."""
+        content = _login_body(await request.read(), request.content_type)
+        given = content.keys() & {"application_token", "application_secret"}
+        header = request.headers.get("Authorization")
+        if header is not None and given:
+            bad_body("the credentials are in the header and in the body", "application_token")
+        if header is None and not given:
+            bad_header("application token and secret must be given, in the Authorization header or in the body")
+        if header is None and content.get("grant_type") != "client_credentials":
+            bad_body("grant_type is required", "grant_type")
+        stated = (content.get("application_token"), content.get("application_secret"))
+        if header != f"Basic {self._basic}" and stated != (self.token, self.secret):
+            refuse(401, 4011, "Unauthorized", "Unable to obtain a bearer token using specified credentials.")
+        return json_answer(self._answer(former=header is None))
+
+    def _answer(self, *, former: bool) -> Mapping[str, object]:
         life = self._options.bearer_life
-        given = {name: content.get(name) for name in ("application_token", "application_secret")}
-        if request.headers.get("Authorization") == f"Basic {self._basic}":
-            answer: Mapping[str, object] = {
-                "access_token": bearer,
-                "token_type": "bearer",
-                "expires_in": int(life) if life >= 1 else life,
-            }
-        elif given == {"application_token": self.token, "application_secret": self.secret}:
-            answer = {"bearer_token": bearer, "expires": round((self._stage.clock() + life) * 1000)}
-        else:
-            refuse(401, 4011, "Unauthorized", "the credentials are missing or wrong", breach=False)
+        bearer = ".".join(secrets.token_hex(12) for _ in range(3))
         self._bearers[bearer] = self._stage.clock() + life
-        return json_answer(answer)
+        form = self._options.login_answer
+        if form == "former" or (form == "asked" and former):
+            return {"bearer_token": bearer, "expires": round((self._stage.clock() + life) * 1000)}
+        return {"access_token": bearer, "token_type": "bearer", "expires_in": int(life) if life >= 1 else life}
 
 
-def refuse(status: int, minor: int, kind: str, words: str, *, breach: bool = True) -> NoReturn:
-    """Refuse with one of Alloy's minor codes."""
-    raise RefusedError(status, words, {"minor_code": minor, "type": kind}, breach)
-
-
-def short_error(status: int, message: str | None, extra: Mapping[str, object]) -> web.Response:
-    """The form that the login answers."""
-    words = message or HTTPStatus(status).phrase
-    error = {"minor_code": _MINOR.get(status, _UNHANDLED), "type": HTTPStatus(status).phrase, "message": words}
-    return _limited(json_answer({"error": {**error, **extra}}, status))
-
-
-def long_error(status: int, message: str | None, extra: Mapping[str, object]) -> web.Response:
-    """The form that everything else answers."""
-    words = message or HTTPStatus(status).phrase
-    error = {
-        "minor_code": _MINOR.get(status, _UNHANDLED),
-        "type": HTTPStatus(status).phrase,
-        "message": words,
-        "details": None,
-        "error_token": secrets.token_hex(8),
-        **extra,
-    }
-    envelope = {
-        "status_code": status,
-        "error": error,
-        "timestamp": 1497305164671,
-        "evaluation_token": None,
-        "entity_token": None,
-        "application_token": None,
-        "application_version_id": None,
-    }
-    return _limited(json_answer(envelope, status))
-
-
-def _limited(answer: web.Response) -> web.Response:
-    """A 429 has the headers that Alloy documents."""
-    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-        headers = {"retry-after": "0", "alloy-ratelimit-limit": "100", "alloy-ratelimit-remaining": "0"}
-        answer.headers.update(headers | {"alloy-ratelimit-reset": "1497305166"})
-    return answer
+def _login_body(body: bytes, content_type: str) -> Mapping[str, object]:
+    if not body:
+        return {}
+    if content_type != "application/json":
+        bad_header("content-type must be application/json")
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        bad_body("the body is not valid JSON")
+    if not isinstance(content, dict):
+        bad_body("the body must be a JSON object")
+    if extra := sorted(content.keys() - {"application_token", "application_secret", "grant_type"}):
+        bad_body(f"unknown: {', '.join(extra)}", extra[0])
+    if content.get("grant_type", "client_credentials") != "client_credentials":
+        bad_body("grant_type must be client_credentials", "grant_type")
+    return content

@@ -4,69 +4,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
-import orjson
 from aiohttp import web
+from anyio import to_thread
 
-from bulkup.sandbox.alloy.access import Access, long_error, refuse
+from bulkup.sandbox.alloy.access import Access
+from bulkup.sandbox.alloy.documents import AlloyDocument, description
+from bulkup.sandbox.alloy.errors import Errors, bad_body, bad_header, refuse
 from bulkup.sandbox.alloy.options import AlloyOptions
-from bulkup.sandbox.objectstore.objects import StoredObject
 from bulkup.sandbox.stage import Stage
-from bulkup.sandbox.steps import Step, body_subject, json_answer
+from bulkup.sandbox.steps import Step, body_subject, json_answer, unknown
 from bulkup.sandbox.vendor import Vendor, VendorOptions
 
 _ROOT: Final = "/alloy/entities/{entity}/documents"
-_TYPES: Final = ("contract", "license", "passport", "utility", "other", "internal")
-_BODY: Final = "Request Body Validation Failure"
-_HEADER: Final = "Header Validation Failure"
-
-
-@dataclass(slots=True)
-class AlloyDocument:
-    """A document, from its description on.
-
-    Args:
-        token: ``D-...``.
-        entity: the entity's token.
-        description: what the describe call said of it.
-        timestamp: when, in epoch milliseconds.
-        stored: the bytes, once they came.
-        puts: how often bytes were accepted.
-    """
-
-    token: str
-    entity: str
-    description: Mapping[str, str]
-    timestamp: int
-    stored: StoredObject | None = None
-    puts: int = field(default=0)
-
-    @property
-    def key(self) -> str:
-        """Where its bytes are in the object store."""
-        return f"alloy/{self.entity}/{self.token}"
-
-    def render(self, *, uploaded: bool) -> Mapping[str, object]:
-        """As all calls answer it."""
-        notes = []
-        if "note" in self.description:
-            author = self.description.get("note_author_agent_email")
-            at = {"created_at": self.timestamp, "updated_at": self.timestamp}
-            notes = [{"note": self.description["note"], "note_author_agent_email": author, **at}]
-        return {
-            "document_token": self.token,
-            "type": self.description["type"],
-            "name": self.description["name"],
-            "extension": self.description["extension"],
-            "uploaded": uploaded,
-            "timestamp": self.timestamp,
-            "approved": None,
-            "approval_agent_email": None,
-            "approval_timestamp": None,
-            "notes": notes,
-        }
 
 
 class Alloy(Vendor):
@@ -79,7 +30,8 @@ class Alloy(Vendor):
         assert isinstance(options, AlloyOptions)  # noqa: S101 # the sandbox picks by `options_type`
         self.options = options
         self._stage = stage
-        self.access = Access(stage, options)
+        self._errors = Errors(stage, options)
+        self.access = Access(stage, options, self._errors)
         self._documents: dict[str, AlloyDocument] = {}
 
     @property
@@ -87,13 +39,22 @@ class Alloy(Vendor):
         """All documents, oldest first, with bytes or without."""
         return list(self._documents.values())
 
+    def forget(self, token: str) -> None:
+        """Let a document vanish; whether unfinished ones ever do is not known."""
+        del self._documents[token]
+
     def steps(self) -> Iterable[Step]:
         """Login, describe, PUT, list and download."""
         yield from self.access.steps()
-        yield Step("init", "POST", _ROOT, self._describe, long_error, body_subject)
-        yield Step("put", "PUT", f"{_ROOT}/{{document}}", self._put, long_error, self._subject)
-        yield Step("list", "GET", _ROOT, self._list, long_error)
-        yield Step("download", "GET", f"{_ROOT}/{{document}}", self._download, long_error)
+        error = self._errors.long
+        yield Step("init", "POST", _ROOT, self._describe, error, body_subject)
+        yield Step("put", "PUT", f"{_ROOT}/{{document}}", self._put, error, self._subject)
+        yield Step("list", "GET", _ROOT, self._list, error)
+        yield Step("download", "GET", f"{_ROOT}/{{document}}", self._download, error)
+
+    def unknown(self) -> Step:
+        """404 in Alloy's own form."""
+        return unknown(self.name, error=self._errors.long)
 
     def environment(self) -> Mapping[str, str]:
         """Base URL, token and secret."""
@@ -121,14 +82,11 @@ class Alloy(Vendor):
 
     async def _describe(self, request: web.Request) -> web.StreamResponse:
         entity = self._entity(request)
-        description = _description(await request.read())
-        agent = description.get("note_author_agent_email")
-        if agent is not None and (
-            agent not in self.options.agents if self.options.agents is not None else "@" not in agent
-        ):
-            refuse(400, 4002, _BODY, f"{agent} is no agent of this account", breach=False)
+        if request.content_type != "application/json":
+            bad_header("content-type must be application/json")
+        said = description(await request.read(), self.options)
         token = f"D-{secrets.token_urlsafe(16)}"
-        document = AlloyDocument(token, entity, description, round(self._stage.clock() * 1000))
+        document = AlloyDocument(token, entity, said, round(self._stage.clock() * 1000))
         self._documents[token] = document
         return json_answer(document.render(uploaded=False), self.options.created)
 
@@ -136,32 +94,39 @@ class Alloy(Vendor):
         with self._stage.record.requests.puts.one():
             document = self._find(request)
             if request.headers.get("Content-Type") != "application/octet-stream":
-                refuse(400, 4001, _HEADER, "content-type must be application/octet-stream")
+                bad_header("content-type must be application/octet-stream")
             size = request.content_length
             if size is None or "Transfer-Encoding" in request.headers:
-                refuse(411, 4001, _HEADER, "Content-Length is required")
+                bad_header("Content-Length is required", 411)
             if self.options.max_size is not None and size > self.options.max_size:
                 refuse(413, 4000, "Bad Request", f"at most {self.options.max_size} bytes are allowed", breach=False)
             if document.stored is not None and not self.options.overwrite:
                 refuse(409, 4091, "Conflict", "the document was uploaded before", breach=False)
             await self._stage.store.put(document.key, request.content, size)
-            document.stored = self._stage.store[document.key]
             document.puts += 1
-            answer = document.render(uploaded=not self.options.never_uploaded)
-            if self.options.never_uploaded:
-                document.stored = None
+            document.stored = None if self.options.never_uploaded else self._stage.store[document.key]
+            answer = document.render(uploaded=document.stored is not None)
             return json_answer([answer] if self.options.put_answer == "array" else answer)
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         entity = self._entity(request)
-        listed = [document for document in self.documents if document.entity == entity]
+        if request.query or request.can_read_body:
+            bad_body("a list takes no parameters and no body")
+        listed = [
+            document
+            for document in self.documents
+            if document.entity == entity and (document.stored or self.options.list_unfinished)
+        ]
         return json_answer([document.render(uploaded=document.stored is not None) for document in listed])
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
         document = self._find(request)
-        if document.stored is None:
+        if request.query or request.can_read_body:
+            bad_body("a download takes no parameters and no body")
+        if document.stored is None and self.options.download_before == "missing":
             refuse(404, 4041, "Not Found", "the document has no bytes yet", breach=False)
-        return web.Response(body=document.stored.read(), content_type="application/octet-stream")
+        body = b"" if document.stored is None else await to_thread.run_sync(document.stored.read)
+        return web.Response(body=body, headers={"Content-Type": self.options.download_type})
 
     def _entity(self, request: web.Request) -> str:
         self.access.check(request)
@@ -179,28 +144,4 @@ class Alloy(Vendor):
 
     async def _subject(self, request: web.Request) -> str:
         document = self._documents.get(request.match_info["document"])
-        return f"{request.path}\n{document.description['name'] if document else ''}"
-
-
-def _description(body: bytes) -> Mapping[str, str]:
-    """What a describe call says, by the guide."""
-    try:
-        given = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        refuse(400, 4002, _BODY, "the body is not valid JSON")
-    if not isinstance(given, dict):
-        refuse(400, 4002, _BODY, "the body must be a JSON object")
-    required, optional = {"name", "extension", "type"}, {"note", "note_author_agent_email"}
-    if extra := sorted(given.keys() - required - optional):
-        refuse(400, 4002, _BODY, f"unknown: {', '.join(extra)}")
-    for name in sorted(required):
-        if not given.get(name):
-            refuse(400, 4002, _BODY, f"{name} is required")
-    for name, value in given.items():
-        if not isinstance(value, str):
-            refuse(400, 4002, _BODY, f"{name} must be text")
-    if given["type"] not in _TYPES:
-        refuse(400, 4002, _BODY, f"type must be one of {', '.join(_TYPES)}")
-    if "." in given["extension"]:
-        refuse(400, 4002, _BODY, "extension must be without a dot")
-    return given
+        return f"{request.path}\n{document.description.get('name', '') if document else ''}"
