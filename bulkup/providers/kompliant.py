@@ -19,9 +19,10 @@ from bulkup.model import Content, Failure, Form, Receipt, Reply, Stage, Ticket, 
 from bulkup.providers.base import Caller, Found, Job, Json, Outgoing, Trace, follow_up, unreadable
 from bulkup.providers.kompliant_columns import KompliantColumns
 from bulkup.providers.kompliant_documents import KompliantDocuments
-from bulkup.providers.kompliant_envelope import data, digest, explained
+from bulkup.providers.kompliant_envelope import digest, document, explained, opened
+from bulkup.providers.kompliant_progress import Progress, progress, word, words
 from bulkup.providers.reading import mapping, number, recent, required, text
-from bulkup.secret import SignedUrl
+from bulkup.secret import SignedUrl, scrub
 
 _FIELDS = (
     "Content-Type",
@@ -44,9 +45,11 @@ class Kompliant(KompliantDocuments):
     Args:
         base_url: one host serves both environments, as far as known.
         api_key, secret_key, auth_token: of one environment; the secret key is base64.
-        uploaded_statuses, pending_statuses, failed_statuses: words of ``upload_status``, with commas between; the
-            vendor's list of them is not published. A word of none of these counts as uploaded once there is a hash.
+        uploaded_statuses, processing_statuses, pending_statuses, failed_statuses: words of ``upload_status``, with
+            commas between; the vendor's list of them is not published. ``processing`` says that the bytes came. A word
+            of none of these counts as uploaded once there is a hash.
         extensions: the allowed file extensions, with commas between; empty: the vendor decides.
+        url_life: how long a form lives, in seconds; "typically" 5 minutes (guide).
     """
 
     base_url: str = "https://api.kompliant.com"
@@ -57,19 +60,21 @@ class Kompliant(KompliantDocuments):
         "UPLOADED,UPLOAD_COMPLETE,UPLOAD_COMPLETED,UPLOAD_SUCCESS,COMPLETE,COMPLETED,SUCCESS,SUCCEEDED,STORED,"
         "AVAILABLE,READY,ACTIVE,DONE,FINISHED,VERIFIED"
     )
+    processing_statuses: str = "PROCESSING,QUEUED,SCANNING,VALIDATING,VERIFYING"
     pending_statuses: str = (
-        "PENDING,PROCESSING,UPLOADING,IN_PROGRESS,CREATED,INITIATED,NEW,WAITING,AWAITING_UPLOAD,UPLOAD_PENDING,"
-        "PENDING_UPLOAD,NOT_UPLOADED,QUEUED,SCANNING,VALIDATING"
+        "PENDING,UPLOADING,IN_PROGRESS,CREATED,INITIATED,NEW,WAITING,AWAITING_UPLOAD,UPLOAD_PENDING,PENDING_UPLOAD,"
+        "NOT_UPLOADED"
     )
     failed_statuses: str = (
         "FAILED,FAILURE,ERROR,REJECTED,INVALID,UPLOAD_FAILED,UPLOAD_ERROR,EXPIRED,UPLOAD_EXPIRED,CANCELLED,CANCELED,"
         "ABORTED,DELETED,QUARANTINED,INFECTED"
     )
     extensions: str = ""
+    url_life: float = 300.0
 
     name: ClassVar[str] = "kompliant"
     flow: ClassVar[str] = "v1"
-    traits: ClassVar[Traits] = Traits(url_ttl=300.0, digests=frozenset({"sha256"}))
+    traits: ClassVar[Traits] = Traits(digests=frozenset({"sha256"}))
 
     @property
     def secrets(self) -> Sequence[str]:
@@ -92,18 +97,20 @@ class Kompliant(KompliantDocuments):
     async def init(self, api: Caller, documents: Sequence[Outgoing]) -> Ticket:
         """Make the document's record."""
         (outgoing,) = documents
-        extension = outgoing.document.filename.rpartition(".")[2].lower()
-        if self.extensions and extension not in _words(self.extensions.lower()):
-            words = f"the extension {extension!r} is not among those allowed: {self.extensions}"
-            raise StepError(Failure("extension_refused", words, sent=False))
+        extension = outgoing.document.filename.rpartition(".")[2]
+        allowed = words(self.extensions)
+        if allowed and word(extension) not in allowed:
+            why = f"the extension {extension!r} is not among those allowed: {self.extensions}"
+            raise StepError(Failure("extension_refused", why, sent=False))
         json = {
             "subject_record_id": _columns(outgoing).subject_record_id,
             "file_name": outgoing.document.filename,
             "file_size_in_bytes": outgoing.content.size,
         }
-        made = mapping(data(await api.call("POST", "/document.create", json=json)).get("document"))
+        made = document(opened((await api.call("POST", "/document.create", json=json)).object(), self.secrets))
         id_, url = required(made, "document_id", "upload_url")
-        return Ticket(None, (id_,), (Upload("POST", SignedUrl(url), (0,), form=_form(made)),))
+        upload = Upload("POST", SignedUrl(url), (0,), form=_form(made), lifetime=self.url_life)
+        return Ticket(None, (id_,), (upload,))
 
     async def finish(
         self,
@@ -115,40 +122,72 @@ class Kompliant(KompliantDocuments):
         """Wait until the upload is final, compare the hash, link the document."""
         (outgoing,), (id_,) = documents, ticket.remote_ids
         assert id_ is not None  # noqa: S101 - every record of this vendor has one
-        job = Job(None, "/document.get", lambda event: self._word(event) is not None, {"document_id": id_})
-        document = _document(await api.follow(job))
-        if self._word(document) is False:
-            words = f"upload_status is {text(document.get('upload_status'))}"
-            return [Receipt(id_, Failure("upload_failed", words, answered=True))]
-        if failure := _disproof(document, outgoing.content):
+        event = await api.follow(Job(None, "/document.get", self._ended, {"document_id": id_}))
+        final = document(opened(event, self.secrets))
+        if self._progress(final) is Progress.FAILED:
+            return [self._failed(id_, final)]
+        if failure := _disproof(final, outgoing.content):
             return [Receipt(id_, failure)]
         columns = _columns(outgoing)
         if columns.workflow_id is None or not (columns.required_document_ids or columns.document_type_code):
             return [Receipt(id_)]
         return [await follow_up(self._link(api, columns, id_, fresh=bool(replies)), id_, Stage.LINK)]
 
-    async def find(self, api: Caller, traces: Sequence[Trace], claimed: frozenset[str]) -> Sequence[Found | None]:
-        """See `Finder.find`: by id, else by name and size, in the list of the subject record."""
-        listed = {}
-        for item in await self.list_all(api, _columns(traces[0].outgoing).target):
-            listed[text(item.get("document_id")) or ""] = item
+    async def find(
+        self, api: Caller, traces: Sequence[Trace], claimed: frozenset[str]
+    ) -> Sequence[Receipt | Found | None]:
+        """See `Finder.find`: by id; without one by name and size, in the list of the subject record."""
+        nameless = [trace for trace in traces if trace.remote_id is None]
+        known = await self.list_all(api, _columns(nameless[0].outgoing).target) if nameless else []
         taken = {trace.remote_id for trace in traces} | claimed
-        found: list[Found | None] = []
+        found: list[Receipt | Found | None] = []
         for trace in traces:
-            id_ = trace.remote_id
-            if id_ is None:
-                id_ = next((id_ for id_, item in listed.items() if id_ not in taken and _is(item, trace)), None)
-                taken.add(id_)
-            there = listed.get(id_ or "")
-            if id_ is None or there is None:
-                found.append(None)
+            if trace.remote_id is not None:
+                found.append(await self._look_up(api, trace.remote_id))
                 continue
-            decided = self._word(there)
-            if decided is None:  # the list has no hash
-                json = {"document_id": id_}
-                decided = self._word((await api.call("POST", "/document.get", json=json, repeatable=True)).object())
-            found.append(Found(id_, decided is True))
+            left = await self._left_behind(api, trace, [item for item in known if _id(item) not in taken])
+            found.append(left)
+            if left is not None:
+                taken.add(left.remote_id)
         return found
+
+    async def _look_up(self, api: Caller, id_: str) -> Receipt | Found | None:
+        """What became of a record whose form may have been sent."""
+        try:
+            there = await self.record(api, id_)
+        except StepError as error:
+            if error.failure.code != "not_found":
+                raise
+            return None
+        so_far = self._progress(there)
+        if so_far is Progress.FAILED:
+            return self._failed(id_, there)
+        if so_far is Progress.UNCLEAR:
+            said = scrub(text(there.get("upload_status")) or "", self.secrets)
+            why = f"upload_status is {said!r}, which is in none of BULKUP_KOMPLIANT_..._STATUSES"
+            return Receipt(id_, Failure("no_answer", why), known=False)
+        return Found(id_, so_far.arrived)
+
+    def _failed(self, id_: str, there: Json) -> Receipt:
+        """A record whose bytes the vendor did not take, in its words."""
+        said = ": ".join(filter(None, (text(there.get("upload_status")), text(there.get("comment")))))
+        failure = Failure("upload_failed", scrub(f"upload_status is {said}", self.secrets), answered=True)
+        return Receipt(id_, failure)
+
+    async def _left_behind(self, api: Caller, trace: Trace, known: Sequence[Json]) -> Found | None:
+        """The record of a create call whose answer is not known, and so nor is its form.
+
+        One that has bytes is somebody else's, unless it has those of this row.
+        """
+        for item in known:
+            if not _is(item, trace):
+                continue
+            if not self._progress(item).arrived:
+                return Found(_id(item), arrived=False)
+            reported = digest(text((await self.record(api, _id(item))).get("hash")))
+            if reported is not None and reported == trace.outgoing.content.sha256:
+                return Found(_id(item), arrived=True)
+        return None
 
     async def _link(self, api: Caller, columns: KompliantColumns, document_id: str, *, fresh: bool) -> None:
         """Link to the required documents of the row; ``fresh``: no earlier run can have done so."""
@@ -161,15 +200,21 @@ class Kompliant(KompliantDocuments):
             ids = await self.unlinked(api, ids, document_id)
         await self.link_document(api, workflow, ids, document_id)
 
-    def _word(self, event: Json) -> bool | None:
-        """Whether a document (also inside its envelope) is uploaded; None: that is not decided yet."""
-        document = _document(event)
-        status = (text(document.get("upload_status")) or "").upper()
-        if status in _words(self.failed_statuses):
-            return False
-        if status in _words(self.uploaded_statuses):
+    def _ended(self, event: Json) -> bool:
+        """Whether nothing more comes: the upload is final, or the vendor refuses to speak of it."""
+        try:
+            return self._progress(document(opened(event))).final
+        except StepError:
             return True
-        return True if document.get("hash") and status not in _words(self.pending_statuses) else None
+
+    def _progress(self, there: Json) -> Progress:
+        settings = {
+            Progress.FAILED: self.failed_statuses,
+            Progress.DONE: self.uploaded_statuses,
+            Progress.CAME: self.processing_statuses,
+            Progress.WAITS: self.pending_statuses,
+        }
+        return progress(there, settings)
 
 
 def checked_secret_key(value: str) -> str:
@@ -184,11 +229,6 @@ def checked_secret_key(value: str) -> str:
 def ksig1(api_key: str, secret_key: str) -> str:
     """A credential's signature: HMAC-SHA256 of the API key by the decoded secret key, in base64 (vendor's docs)."""
     return base64.b64encode(hmac.digest(base64.b64decode(secret_key), api_key.encode(), "sha256")).decode()
-
-
-def _words(given: str) -> frozenset[str]:
-    """The words of a setting."""
-    return frozenset(word.strip() for word in given.split(","))
 
 
 def _columns(outgoing: Outgoing) -> KompliantColumns:
@@ -206,29 +246,28 @@ def _form(made: Json) -> Form:
     return Form(tuple((name, values[name] or "") for name in names), "file", values.get("Content-Type"))
 
 
-def _document(event: Json) -> Json:
-    """The document of a ``document.get`` answer; one without an envelope as it is."""
-    inner = mapping(event.get("data")) or event
-    return mapping(inner.get("document")) or inner
-
-
-def _disproof(document: Json, content: Content) -> Failure | None:
+def _disproof(there: Json, content: Content) -> Failure | None:
     """Why the vendor's document can't be what was sent; None: nothing speaks against it."""
-    reported = digest(text(document.get("hash")))
+    reported = digest(text(there.get("hash")))
     if reported is not None and content.sha256 is not None and reported != content.sha256:
-        words = f"the vendor reports SHA-256 {reported}, sent was {content.sha256}"
-        return Failure("hash_mismatch", words, answered=True)
-    size = number(document.get("file_size"))
+        why = f"the vendor reports SHA-256 {reported}, sent was {content.sha256}"
+        return Failure("hash_mismatch", why, answered=True)
+    size = number(there.get("file_size"))
     if reported is None and size is not None and size != content.size:
-        words = f"the vendor reports {size} bytes, sent were {content.size}"
-        return Failure("size_mismatch", words, answered=True)
+        why = f"the vendor reports {size} bytes, sent were {content.size}"
+        return Failure("size_mismatch", why, answered=True)
     return None
+
+
+def _id(item: Json) -> str:
+    return text(item.get("document_id")) or ""
 
 
 def _is(item: Json, trace: Trace) -> bool:
     """Whether a listed document is that of an unanswered create call."""
     return (
-        text(item.get("file_name")) == trace.outgoing.document.filename
+        _id(item) != ""
+        and text(item.get("file_name")) == trace.outgoing.document.filename
         and number(item.get("file_size")) in {None, trace.outgoing.content.size}
         and item.get("deleted_at") is None
         and recent(text(item.get("created_at")), trace.initiated_at)

@@ -7,10 +7,11 @@ from typing import ClassVar
 
 from bulkup.errors import StepError
 from bulkup.model import Failure
-from bulkup.providers.base import Caller, Json, unreadable
-from bulkup.providers.kompliant_envelope import data, digest, refusal
-from bulkup.providers.reading import mapping, number, objects, text
+from bulkup.providers.base import Caller, Json
+from bulkup.providers.kompliant_envelope import digest, document, linked, listed, lists, opened
+from bulkup.providers.reading import number, objects, required, text
 from bulkup.providers.remote import RemoteDocument, RemoteFile, arranged
+from bulkup.secret import scrub
 
 
 class KompliantDocuments:
@@ -23,6 +24,11 @@ class KompliantDocuments:
 
     contained: ClassVar[bool] = False
 
+    @property
+    def secrets(self) -> Sequence[str]:
+        """See `Adapter.secrets`."""
+        raise NotImplementedError
+
     async def list_documents(
         self, api: Caller, container: str, *, archived: bool = False, newest_first: bool = True
     ) -> list[RemoteDocument]:
@@ -32,23 +38,23 @@ class KompliantDocuments:
 
     async def list_all(self, api: Caller, container: str) -> list[Json]:
         """All documents of a subject record, as they come; there is no paging."""
-        json = {"subject_record_id": subject(container)}
-        documents = data(await api.call("POST", "/document.list", json=json, repeatable=True)).get("documents")
-        if not isinstance(documents, list):  # to take it for an empty list would send everything again
-            raise unreadable("the answer has no list of documents")
-        return objects(documents)
+        subject = container.removeprefix("subject:")
+        return listed(await self._ask(api, "/document.list", {"subject_record_id": subject}), "documents")
 
     async def get_document(self, api: Caller, container: str, document_id: str) -> RemoteDocument:  # noqa: ARG002
         """One document; its id is enough."""
-        json = {"document_id": document_id}
-        answer = data(await api.call("POST", "/document.get", json=json, repeatable=True))
-        return _document(mapping(answer.get("document")))
+        return _document(await self.record(api, document_id))
+
+    async def record(self, api: Caller, document_id: str) -> Json:
+        """One document, as it comes."""
+        found = document(await self._ask(api, "/document.get", {"document_id": document_id}))
+        required(found, "document_id")
+        return found
 
     async def list_required(self, api: Caller, workflow_id: str) -> list[Json]:
         """See `Requirements.list_required`."""
-        json = {"workflow_id": workflow_id}
-        answer = await api.call("POST", "/workflow.requiredDocument.list", json=json, repeatable=True)
-        return objects(data(answer).get("required_documents"))
+        answer = await self._ask(api, "/workflow.requiredDocument.list", {"workflow_id": workflow_id})
+        return listed(answer, "required_documents")
 
     async def required_by_code(self, api: Caller, workflow_id: str, code: str) -> str:
         """The id of the one required document with a type code.
@@ -56,17 +62,17 @@ class KompliantDocuments:
         Raises:
             StepError: the workflow has none, or several.
         """
-        listed = await self.list_required(api, workflow_id)
-        fitting = [item for item in listed if text(item.get("document_type_code")) == code]
-        ids = [text(item.get("required_document_id")) for item in fitting]
-        match ids:
+        known = await self.list_required(api, workflow_id)
+        fitting = [item for item in known if text(item.get("document_type_code")) == code]
+        match [text(item.get("required_document_id")) for item in fitting]:
             case [str() as id_]:
                 return id_
             case []:
-                known = ", ".join(sorted({text(item.get("document_type_code")) or "" for item in listed}))
-                words = f"workflow {workflow_id} requires no document of type {code!r}; it requires: {known or 'none'}"
-            case _:
-                words = f"workflow {workflow_id} requires {len(ids)} documents of type {code!r}: name them by their ids"
+                codes = ", ".join(sorted({text(item.get("document_type_code")) or "" for item in known}))
+                words = f"workflow {workflow_id} requires no document of type {code!r}; it requires: {codes or 'none'}"
+            case several:
+                ids = ", ".join(filter(None, several))
+                words = f"workflow {workflow_id} requires several documents of type {code!r}: name one by its id: {ids}"
         raise StepError(Failure("no_requirement", words, answered=True))
 
     async def list_fulfillments(
@@ -76,23 +82,18 @@ class KompliantDocuments:
         given = {"decision_status": decision_status, "document_upload_status": upload_status}
         filters = {name: value for name, value in given.items() if value is not None}
         json = {"required_document_id": required_id} | ({"filters": filters} if filters else {})
-        answer = await api.call("POST", "/workflow.requiredDocument.fulfillment.list", json=json, repeatable=True)
-        return objects(data(answer).get("fulfillments"))
+        answer = await self._ask(api, "/workflow.requiredDocument.fulfillment.list", json)
+        return [item for value in lists(answer) for item in objects(value)]
 
     async def unlinked(self, api: Caller, required_ids: Sequence[str], document_id: str) -> list[str]:
-        """Those of the required documents that a document does not fulfil yet."""
-        missing = []
-        for id_ in required_ids:
-            fulfilled = await self.list_fulfillments(api, id_)
-            if all(text(item.get("document_id")) != document_id for item in fulfilled):
-                missing.append(id_)
-        return missing
+        """Those of the required documents that a document does not fulfil, as far as the vendor tells."""
+        return [id_ for id_ in required_ids if not await self._fulfils(api, id_, document_id)]
 
     async def link_document(self, api: Caller, workflow_id: str, required_ids: Sequence[str], document_id: str) -> None:
         """Let one document fulfil several required ones, in one ``batchAdd``.
 
-        The answer is examined item by item, in both forms that are known. A call that failed, or does not mention an
-        item, may have linked it all the same: the list of fulfillments tells.
+        The answer is examined item by item. An item that is refused, or that the answer does not mention, may be
+        linked all the same, since an earlier call did so whose answer was lost: the list of fulfillments tells.
 
         Raises:
             StepError: ``link_failed`` names the items that were refused, and why.
@@ -103,8 +104,10 @@ class KompliantDocuments:
         json = {"workflow_id": workflow_id, "fulfillments": items}
         path = "/workflow.requiredDocument.fulfillment.batchAdd"
         try:
-            answer = await api.call("POST", path, json=json, repeatable=True)
-            said = {id_: refusal(item) for item in _items(data(answer)) if (id_ := _required_id(item))}
+            answer = (await api.call("POST", path, json=json, repeatable=True)).object()
+            said = linked(answer, required_ids)
+            if not said:
+                opened(answer, self.secrets)
         except StepError as error:
             if not error.failure.final:
                 raise
@@ -113,31 +116,26 @@ class KompliantDocuments:
                 raise
             await self.link_document(api, workflow_id, missing, document_id)
             return
-        refused = {id_: words for id_ in required_ids if (words := said.get(id_)) is not None}
-        untold = [id_ for id_ in required_ids if id_ not in said]
-        for id_ in await self.unlinked(api, untold, document_id):
-            refused[id_] = "the vendor's answer does not mention it, and its list lacks it"
+        doubtful = [id_ for id_ in required_ids if said.get(id_, "") is not None]
+        refused = await self.unlinked(api, doubtful, document_id)
         if refused:
-            words = "; ".join(f"{id_}: {reason}" for id_, reason in refused.items())
+            reasons = {id_: said.get(id_) or "the vendor's answer does not mention it" for id_ in refused}
+            words = "; ".join(f"{id_}: {scrub(reason, self.secrets)}" for id_, reason in reasons.items())
             raise StepError(Failure("link_failed", words, answered=True))
 
+    async def _fulfils(self, api: Caller, required_id: str, document_id: str) -> bool:
+        """Whether the vendor lists the link; one that it can't be asked about is made, and refused if it was there."""
+        try:
+            found = await self.list_fulfillments(api, required_id)
+        except StepError as error:
+            if not error.failure.final:
+                raise
+            return False
+        return any(text(item.get("document_id")) == document_id for item in found)
 
-def subject(container: str) -> str:
-    """A subject record's id."""
-    return container.removeprefix("subject:")
-
-
-def _items(answer: Json) -> list[Json]:
-    """The items of a batch's answer: the name of their list is not published for the form of the vendor's docs."""
-    return next((objects(value) for value in answer.values() if isinstance(value, list)), [])
-
-
-def _required_id(item: Json) -> str | None:
-    """Which required document an item is about."""
-    for place in (item, mapping(item.get("request")), mapping(item.get("data"))):
-        if id_ := text(place.get("required_document_id")):
-            return id_
-    return None
+    async def _ask(self, api: Caller, path: str, json: Json) -> Json:
+        """What the answer to a question holds."""
+        return opened((await api.call("POST", path, json=json, repeatable=True)).object(), self.secrets)
 
 
 def _document(item: Json) -> RemoteDocument:
