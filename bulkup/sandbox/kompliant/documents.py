@@ -1,4 +1,4 @@
-"""Kompliant's documents, required documents and fulfillments."""
+"""Kompliant's documents: what is kept of them, and how they are told."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class KompliantDocument:
         size: as it was announced, in bytes.
         status: its ``upload_status``.
         created: when, as a Unix time in seconds.
+        updated: when it changed last.
         stored: the bytes, once they came.
         hash: what the vendor reports of them, once it looked.
     """
@@ -31,6 +32,7 @@ class KompliantDocument:
     size: int
     status: str
     created: float
+    updated: float
     stored: StoredObject | None = None
     hash: bytes | None = None
 
@@ -41,19 +43,21 @@ class KompliantDocument:
 
     @property
     def key(self) -> str:
-        """Where its bytes are in the object store."""
-        return f"kompliant/{self.subject}/{self.id}.{self.extension}"
+        """Where its bytes are in the vendor's bucket."""
+        return f"{self.subject}/{self.id}.{self.extension}"
 
-    def render(self, encoding: str) -> Mapping[str, object]:
-        """As ``document.get`` answers it."""
-        digest = None
-        if self.hash is not None:
+    def render(self, encoding: str, before: str) -> Mapping[str, object]:
+        """As ``document.get`` answers it; arguments as the options ``hash_encoding`` and ``hash_before``."""
+        known = self.hash is not None and encoding != "none"
+        if not known and before == "missing":
+            return {**self.listed(), "uploaded_by": "api"}
+        digest = None if before == "null" else ""
+        if self.hash is not None and known:
             digest = self.hash.hex() if encoding == "hex" else base64.b64encode(self.hash).decode()
         return {**self.listed(), "hash": digest, "uploaded_by": "api"}
 
     def listed(self) -> Mapping[str, object]:
         """As ``document.list`` answers it."""
-        at = iso(self.created)
         return {
             "document_id": self.id,
             "subject_record_id": self.subject,
@@ -61,52 +65,9 @@ class KompliantDocument:
             "file_size": self.size,
             "upload_status": self.status,
             "comment": None,
-            "created_at": at,
-            "updated_at": at,
-            "deleted_at": None,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Required:
-    """A required document of a workflow."""
-
-    id: str
-    code: str
-    workflow: str
-
-    def render(self) -> Mapping[str, object]:
-        """As ``workflow.requiredDocument.list`` answers it."""
-        return {
-            "required_document_id": self.id,
-            "document_type_code": self.code,
-            "name": self.code.title().replace("_", " "),
-            "category": "REQUIREMENT",
-            "requirement_text": "required by the sandbox",
-            "required_document_status": "INACTIVE",
-            "created_at": "2025-01-01T00:00:00Z",
-            "updated_at": "2025-01-01T00:00:00Z",
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Fulfillment:
-    """A document that fulfils a required one."""
-
-    id: str
-    required: str
-    document: str
-    created: float
-
-    def render(self) -> Mapping[str, object]:
-        """As ``batchAdd`` answers it in the guide."""
-        return {
-            "fulfillment_id": self.id,
-            "required_document_id": self.required,
-            "document_id": self.document,
-            "decision_status": "PENDING",
             "created_at": iso(self.created),
-            "updated_at": iso(self.created),
+            "updated_at": iso(self.updated),
+            "deleted_at": None,
         }
 
 

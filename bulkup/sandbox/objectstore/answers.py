@@ -105,15 +105,20 @@ def wrong_size(size: int, least: int, most: int) -> web.Response:
     return xml_error(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size", extra)
 
 
-def altered_policy(policy: str) -> web.Response:
+def altered_policy(policy: str, signature: str) -> web.Response:
     """A form whose policy is not the one that was signed: B15."""
     extra = {
         "AWSAccessKeyId": ACCESS_KEY,
         "StringToSign": policy,
-        "SignatureProvided": "0" * 64,
+        "SignatureProvided": signature,
         "StringToSignBytes": policy.encode().hex(" "),
     }
     return xml_error(403, "SignatureDoesNotMatch", _MISMATCH, extra)
+
+
+def expired_token(status: int) -> web.Response:
+    """A form whose temporary credentials are over: B19; the sources disagree on its status, 400 or 403."""
+    return xml_error(status, "ExpiredToken", "The provided token has expired.")
 
 
 def missing_field(name: str) -> web.Response:
@@ -122,6 +127,24 @@ def missing_field(name: str) -> web.Response:
         f"Bucket POST must contain a field named '{name}'.  If it is specified, please check the order of the fields."
     )
     return xml_error(400, "InvalidArgument", words, {"ArgumentName": name, "ArgumentValue": ""})
+
+
+def no_file() -> web.Response:
+    """A form without its file, or with it under another name; as AWS words it."""
+    words = "POST requires exactly one file upload per request."
+    return xml_error(400, "InvalidArgument", words, {"ArgumentName": "file", "ArgumentValue": "0"})
+
+
+def malformed_form() -> web.Response:
+    """A form that is not well-formed; as AWS words it."""
+    words = "The body of your POST request is not well-formed multipart/form-data."
+    return xml_error(400, "MalformedPOSTRequest", words)
+
+
+def long_form() -> web.Response:
+    """A form whose fields take more than 20 KB; as AWS words it."""
+    words = "Your POST request fields preceding the upload file were too large."
+    return xml_error(400, "MaxPostPreDataLengthExceeded", words)
 
 
 def not_a_form() -> web.Response:
