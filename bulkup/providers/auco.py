@@ -16,7 +16,7 @@ from bulkup.model import Failure, Inline, Receipt, Reply, Stage, Ticket, Traits,
 from bulkup.providers.auco_columns import AucoColumns
 from bulkup.providers.auco_documents import AucoDocuments
 from bulkup.providers.base import Answer, Caller, Found, Json, Outgoing, Trace, unreadable
-from bulkup.providers.reading import required, text
+from bulkup.providers.reading import text
 from bulkup.secret import SignedUrl
 
 
@@ -63,10 +63,12 @@ class Auco(AucoDocuments):
             inside = Upload("POST", url, (0,), form=form, auth=True, single_use=True, is_init=True)
             return Ticket(None, (None,), (inside,))
         json = (await api.call("POST", path, json={**_process(outgoing), "compress": True})).object()
-        (url_,) = required(json, "url")
+        code, url_ = _code(json), text(json.get("url"))
+        if not url_:
+            raise unreadable(f"process {code} was created, but the answer lacks the url for its document")
         headers = () if self.content_type is None else (("Content-Type", self.content_type),)
         upload = Upload("PUT", SignedUrl(url_), (0,), headers=headers, single_use=True, lifetime=self.url_life)
-        return Ticket(None, (_code(json),), (upload,))
+        return Ticket(None, (code,), (upload,))
 
     async def finish(
         self,
@@ -118,8 +120,13 @@ def _columns(outgoing: Outgoing) -> AucoColumns:
 
 
 def _process(outgoing: Outgoing) -> dict[str, object]:
-    """The process's fields, by the guide's names; bulkup's key as ``custom``, where the row has none of its own."""
+    """The process's fields, by the guide's names; none that the row does not give, but ``custom``.
+
+    ``custom`` is of the vendor's newer docs. Without one of the row's own it holds bulkup's key, so that a person can
+    tell which row a process is of; an empty one is left out, for an environment that refuses what its guide lacks.
+    """
     columns = _columns(outgoing)
+    key = {"bulkup_key": outgoing.document.key}
     given: dict[str, object] = {
         "email": columns.email,
         "name": columns.name,
@@ -136,14 +143,18 @@ def _process(outgoing: Outgoing) -> dict[str, object]:
         "options": columns.options,
         "notification": columns.notification,
         "readers": columns.readers,
-        "custom": columns.custom or {"bulkup_key": outgoing.document.key},
+        "custom": key if columns.custom is None else columns.custom or None,
     }
     return {name: value for name, value in given.items() if value is not None}
 
 
 def _code(json: Json) -> str:
-    """The document's code: ``code`` by the guide, ``document`` by newer docs, else the package alone."""
-    for name in ("code", "document", "package"):
-        if code := text(json.get(name)):
-            return code
-    raise unreadable("the answer has neither code nor document")
+    """The document's code: ``code`` by the guide, ``document`` by newer docs.
+
+    A package alone is what the vendor answers to a process without a document, so it proves nothing of ours.
+    """
+    code = text(json.get("code")) or text(json.get("document"))
+    if not code:
+        package = text(json.get("package"))
+        raise unreadable("the answer has neither code nor document" + (f", only package {package}" if package else ""))
+    return code

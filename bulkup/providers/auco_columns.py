@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
-from pydantic.config import JsonDict
+from pydantic import AfterValidator, ConfigDict, Field
 
-from bulkup.columns import Email, Flag, JsonArray, JsonObject, Moment, Number, Text, is_email
+from bulkup.columns import Email, Flag, JsonArray, JsonObject, Moment, Number, Text
 from bulkup.model import Columns
+from bulkup.providers.auco_people import PERSON, checked_readers, checked_signers
 
-_PERSON: JsonDict = {
-    "type": "object",
-    "required": ["name", "email"],
-    "properties": {
-        "name": {"type": "string"},
-        "email": {"type": "string", "format": "email"},
-        "phone": {"type": "string"},
-        "role": {"enum": ["SIGNER", "APPROVER"]},
-    },
-}
 _EARLIEST_END = timedelta(days=3)
 
 
-def _signers(signers: list[Any]) -> list[Any]:
-    if not signers:
-        raise ValueError("must name at least one signer")
-    problems = list(_signer_problems(signers))
-    if problems:
-        raise ValueError("; ".join(problems))
-    return signers
-
-
-def _readers(readers: list[Any]) -> list[Any]:
-    problems = [problem for at, reader in enumerate(readers, 1) for problem in _person_problems(at, reader)]
-    if problems:
-        raise ValueError("; ".join(problems))
-    return readers
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be blank")
+    return value
 
 
 def _multiple_of_three(hours: int) -> int:
@@ -48,24 +27,27 @@ def _multiple_of_three(hours: int) -> int:
     return hours
 
 
+Words = Annotated[Text, AfterValidator(_not_blank)]
+
+
 class AucoColumns(Columns):
     """An Auco row: the process, who signs, and how they are asked."""
 
     model_config = ConfigDict(
-        json_schema_extra={  # as `_package`
+        json_schema_extra={  # as in `objections`
             "dependentSchemas": {"package_name": {"properties": {"notification": False, "document": False}}}
         }
     )
 
     email: Email = Field(description="The creator of the process.")
-    name: Text = Field(description="The process's name.")
-    subject: Text = Field(description="The subject of the mail to the signers.")
-    message: Text = Field(description="The text of the mail to the signers.")
-    sign_profile: Annotated[JsonArray, AfterValidator(_signers)] = Field(
-        description="The signers and approvers.", json_schema_extra={"items": _PERSON, "minItems": 1}
+    name: Words = Field(description="The process's name.")
+    subject: Words = Field(description="The subject of the mail to the signers.")
+    message: Words = Field(description="The text of the mail to the signers.")
+    sign_profile: Annotated[JsonArray, AfterValidator(checked_signers)] = Field(
+        description="The signers and approvers.", json_schema_extra={"items": PERSON, "minItems": 1}
     )
-    document: Text | None = Field(None, description="A template's id.")
-    folder: Text | None = Field(None, description="An existing folder of the creator.")
+    document: Words | None = Field(None, description="A template's id.")
+    folder: Words | None = Field(None, description="An existing folder of the creator.")
     remember: Annotated[Number, AfterValidator(_multiple_of_three)] | None = Field(
         None, description="Hours between reminders, a multiple of 3."
     )
@@ -74,28 +56,25 @@ class AucoColumns(Columns):
     otp_code: Flag | None = Field(None, description="Whether signers are validated by a one-time code.")
     options: JsonObject | None = Field(None, description="Settings of the identity validation.")
     notification: Flag | None = Field(None, description="Whether participants are notified; by default they are.")
-    readers: Annotated[JsonArray, AfterValidator(_readers)] | None = Field(
-        None, description="Observers, each with name and email.", json_schema_extra={"items": _PERSON}
+    readers: Annotated[JsonArray, AfterValidator(checked_readers)] | None = Field(
+        None, description="Observers, each with name and email.", json_schema_extra={"items": PERSON}
     )
     compress: Flag | None = Field(None, description="Whether the PDF goes by a signed URL; by default large ones do.")
-    package_name: Text | None = Field(None, description="Makes the process a package of this name.")
+    package_name: Words | None = Field(None, description="Makes the process a package of this name.")
     custom: JsonObject | None = Field(None, description="Data of your own, given back by Auco.")
 
-    @model_validator(mode="after")
-    def _package(self) -> Self:
-        if self.package_name is not None:
-            for column in ("notification", "document"):
-                if getattr(self, column) is not None:
-                    raise ValueError(f"{column} can't be given together with package_name")
-        return self
-
     def objections(self, filename: str, now: datetime) -> Sequence[tuple[str, str]]:
-        """PDF only, and an end more than 3 days ahead (guide, creation parameters)."""
+        """PDF only, an end more than 3 days ahead (guide, creation parameters); what a package excludes."""
         found = []
         if not filename.lower().endswith(".pdf"):
-            found.append(("path", "must be a PDF: Auco takes nothing else"))
+            found.append(("path", "must be a PDF (its name, or `filename`, ends in .pdf): Auco takes nothing else"))
         if self.expired_date is not None and self.expired_date <= now + _EARLIEST_END:
             found.append(("expired_date", "must be more than 3 days from now"))
+        if self.package_name is not None:  # vendor's newer docs: SIGNER_NOTIFICATION_NOT_SUPPORTED, and one source
+            excluded = [column for column in ("notification", "document") if getattr(self, column) is not None]
+            found += [(column, "can't be given together with package_name") for column in excluded]
+            if any("notification" in signer for signer in self.sign_profile):
+                found.append(("sign_profile", "a signer's notification can't be given together with package_name"))
         return found
 
     @property
@@ -124,50 +103,3 @@ class AucoColumns(Columns):
 
     def _emails(self) -> list[str]:
         return [str(signer["email"]) for signer in self.sign_profile]
-
-
-def _person_problems(at: int, person: object) -> Iterator[str]:
-    if not isinstance(person, dict):
-        yield f"{at}: must be an object"
-        return
-    for name in ("name", "email"):
-        value = person.get(name)
-        if not isinstance(value, str) or not value.strip():
-            yield f"{at}.{name}: is required"
-    if isinstance(person.get("email"), str) and person["email"].strip() and not is_email(person["email"]):
-        yield f"{at}.email: must be an e-mail address"
-
-
-_FIELDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
-    "phone": ("must be text", lambda value: isinstance(value, str)),
-    "role": ("must be APPROVER or SIGNER", lambda value: value in ("APPROVER", "SIGNER")),
-    "order": ("must be text", lambda value: isinstance(value, str | int) and not isinstance(value, bool)),
-    "label": ("must be true or false", lambda value: isinstance(value, bool)),
-    "camera": ("must be true or false", lambda value: isinstance(value, bool)),
-    "otpCode": ("must be true or false", lambda value: isinstance(value, bool)),
-    "both": ("must be true or false", lambda value: isinstance(value, bool)),
-    "position": ("must be an array", lambda value: isinstance(value, list)),
-    "type": ("must be text or an array", lambda value: isinstance(value, str | list)),
-    "options": ("must be an object", lambda value: isinstance(value, dict)),
-}
-
-
-def _signer_problems(signers: Sequence[object]) -> Iterator[str]:
-    emails: dict[str, int] = {}
-    phones: dict[str, int] = {}
-    for at, signer in enumerate(signers, 1):
-        yield from _person_problems(at, signer)
-        if not isinstance(signer, dict):
-            continue
-        for name, (problem, good) in _FIELDS.items():
-            if name in signer and not good(signer[name]):
-                yield f"{at}.{name}: {problem}"
-        email, phone = signer.get("email"), signer.get("phone")
-        if isinstance(email, str):
-            first = emails.setdefault(email.strip().casefold(), at)
-            if first != at:
-                yield f"{at}.email: repeats that of signer {first}"
-        if isinstance(phone, str) and (digits := re.sub(r"\D", "", phone)):
-            first = phones.setdefault(digits, at)
-            if first != at:
-                yield f"{at}.phone: repeats that of signer {first}"

@@ -1,4 +1,4 @@
-"""Auco's documents: their status by code, and downloading them."""
+"""Auco's documents: their status by code, downloading them, and cancelling one that got no bytes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import ClassVar
 
 from bulkup.errors import StepError
 from bulkup.model import Failure
-from bulkup.providers.base import Caller, Json
+from bulkup.providers.base import Caller, Json, Outgoing
 from bulkup.providers.reading import objects, text, web_url
 from bulkup.providers.remote import RemoteDocument, RemoteFile, ViewUrl
 
+_SIGNED = "FINISH"
 _REFUSED = frozenset({"REJECTED", "EXPIRED"})
 
 
@@ -30,18 +31,33 @@ class AucoDocuments:
         url = web_url(found.get("url"))
         if url is None:
             raise StepError(Failure("not_found", f"document {document_id} has no file", answered=True))
-        return [(f"{text(found.get('name')) or document_id}.pdf", await api.fetch(url, auth=False))]
+        name = text(found.get("name")) or document_id
+        return [(name if name.lower().endswith(".pdf") else f"{name}.pdf", await api.fetch(url, auth=False))]
+
+    async def abandon(self, api: Caller, document: Outgoing, remote_id: str) -> None:
+        """See `Abandoner.abandon`: cancel a process before another takes its place; once, since it may be noticed.
+
+        Vendor's newer docs; whether signers are told, or credits come back, is unknown.
+        """
+        words = "Its document did not arrive, so it is replaced by another process."
+        json = {"codes": [remote_id], "message": words, "email": document.document.target}
+        await api.call("POST", "/document/cancel", json=json)
 
     async def arrived(self, api: Caller, code: str, size: int) -> bool:
-        """Whether a process has its document: its status is a live one, and as many bytes as were sent can be read."""
+        """Whether a process has its document: all have signed it, or as many bytes as were sent can be read.
+
+        CREATED alone proves nothing, since a process is created before its bytes come.
+        """
         try:
             found = await self._by_code(api, code)
         except StepError as error:
             if not error.failure.final:
                 raise
             return False
-        url = web_url(found.get("url"))
-        if text(found.get("status")) in _REFUSED or url is None:
+        status, url = text(found.get("status")), web_url(found.get("url"))
+        if status == _SIGNED:
+            return True
+        if status in _REFUSED or url is None:
             return False
         return await api.measure(url) == size
 
