@@ -341,6 +341,7 @@ async def test_broken_rule(change: dict[str, Any], words: str) -> None:
         ({"phone": "none"}, "phone must be a phone number"),
         ({"role": "signer"}, "APPROVER or SIGNER"),
         ({"order": 1}, "order must be String"),
+        ({"order": ["1"]}, "order must be String"),
         ({"label": "yes"}, "label must be Boolean"),
         ({"position": {}}, "position must be Array"),
         ({"type": 1}, "type must be String or Array"),
@@ -476,6 +477,7 @@ async def test_error_forms(form: str, body: str) -> None:
         assert await client.create(INLINE | {"name": ""}) == (400, body)
         assert await client.get("/document?code=X") == (503, body)
         assert (await client.get("/nothing"))[0] == 404
+        assert len(client.sandbox.breaches) == 2
 
 
 @pytest.mark.parametrize(("notifies", "told"), [("at_once", [True, True]), ("with_bytes", [False, True])])
