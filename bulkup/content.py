@@ -92,29 +92,32 @@ def _retrieve(read: asyncio.Future[bytes]) -> None:
         read.exception()
 
 
-def inspect(paths: Sequence[str], digests: frozenset[str], *, allow_empty: bool) -> list[Source | Failure]:
+def inspect(
+    paths: Sequence[str], digests: frozenset[str], *, allow_empty: bool, magic: bytes = b""
+) -> list[Source | Failure]:
     """Look at files, and read the small ones; one thread hop serves a whole batch.
 
     Args:
         paths: absolute paths.
         digests: which hashes are needed, of ``md5`` and ``sha256``.
         allow_empty: an empty file is sent.
+        magic: see `Traits.magic`.
 
     Returns:
         For each path its `Source`, or why it can't be sent: ``file_missing``, ``file_unreadable``, ``not_a_file``,
-        ``file_empty``, ``file_changed``.
+        ``file_empty``, ``file_changed``, ``wrong_type``.
     """
-    return [_inspect(path, digests, allow_empty=allow_empty) for path in paths]
+    return [_inspect(path, digests, allow_empty=allow_empty, magic=magic) for path in paths]
 
 
-def _inspect(path: str, digests: frozenset[str], *, allow_empty: bool) -> Source | Failure:
+def _inspect(path: str, digests: frozenset[str], *, allow_empty: bool, magic: bytes) -> Source | Failure:
     try:
-        source = _open(path, digests)
+        source = _open(path, digests, magic)
     except StepError as error:
         if error.failure.again is not Again.FRESH:
             return error.failure
         try:  # it changed while it was read: once more
-            source = _open(path, digests)
+            source = _open(path, digests, magic)
         except StepError as again:
             return replace(again.failure, again=Again.NEVER)
     if source.content.size == 0 and not allow_empty:
@@ -122,11 +125,22 @@ def _inspect(path: str, digests: frozenset[str], *, allow_empty: bool) -> Source
     return source
 
 
-def _open(path: str, digests: frozenset[str]) -> Source:
+_HEAD = 1024
+
+
+def _begins(path: str, head: bytes, magic: bytes) -> None:
+    """See that a file is what its name says; raises `StepError`."""
+    if head and magic not in head[:_HEAD]:
+        text = f"{path!r} is not of the type that the vendor takes: it does not begin with {magic.decode()}"
+        raise StepError(Failure("wrong_type", text))
+
+
+def _open(path: str, digests: frozenset[str], magic: bytes) -> Source:
     with _explained(path):
         measured = os.stat(path)  # noqa: PTH116 - a plain string stays one: Path would normalise it
         if stat.S_ISREG(measured.st_mode) and measured.st_size > SMALL:
-            os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as above
+                _begins(path, file.read(_HEAD), magic)
             content = Content(measured.st_size, measured.st_mtime_ns)
             return Source(path, content, _identity(measured), digests)
         if not stat.S_ISREG(measured.st_mode):
@@ -135,6 +149,7 @@ def _open(path: str, digests: frozenset[str]) -> Source:
     reader = _Reader(path, _identity(measured), digests)
     try:
         data = reader.read()
+        _begins(path, data, magic)
         return Source(path, reader.content(), _identity(measured), digests, data)
     finally:
         reader.close()

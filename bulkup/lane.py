@@ -125,8 +125,9 @@ class Lane:
     async def _preflight(self, batch: Batch) -> dict[int, Source]:
         """The documents that can be read, by id; the others end here. A bundle needs all of its files."""
         paths = [document.path for document in batch.documents]
-        digests = self.api.adapter.traits.digests
-        look = partial(inspect, paths, digests, allow_empty=self._tools.terms.allow_empty)
+        traits = self.api.adapter.traits
+        allow_empty = self._tools.terms.allow_empty
+        look = partial(inspect, paths, traits.digests, allow_empty=allow_empty, magic=traits.magic)
         found = await in_thread(self._tools.files, look)
         sources: dict[int, Source] = {}
         failures: dict[int, Failure] = {}
@@ -231,7 +232,7 @@ class Lane:
             found = await adapter.find(flying.api, traces, frozenset())
             if all(isinstance(each, Found) and each.arrived for each in found):
                 return True
-            waiting = any(isinstance(each, Found) and not each.arrived for each in found)
+            waiting = any(each is not None and not (isinstance(each, Found) and each.arrived) for each in found)
             if not waiting or self._tools.clock.monotonic() >= ends:
                 return False
             await self._tools.clock.sleep(self._tools.terms.following.poll_every)

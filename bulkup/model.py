@@ -80,7 +80,8 @@ class Columns(BaseModel):
     def objections(self, filename: str, now: datetime) -> Sequence[tuple[str, str]]:  # noqa: ARG002 - for subclasses
         """What speaks against sending such a file at this time: column and text each.
 
-        Asked when a manifest is read, and never again: a ledger's rows outlive the day they were good for.
+        Asked when a manifest is read, and of no account for rows that were sent before: they outlive the day they were
+        good for.
         """
         return ()
 
@@ -278,6 +279,7 @@ class Traits:
         init_leaves_nothing: an init whose bytes never followed leaves no trace that anybody sees, so a document
             without a remote id needs no question before it is sent again.
         digests: hashes the vendor's proof needs, of ``md5`` and ``sha256``.
+        magic: bytes that every file has in its first 1,024, where the vendor takes one type only.
         fallback_status: an init answered twice with it, without Retry-After, means: use the adapter's fallback.
     """
 
@@ -286,6 +288,7 @@ class Traits:
     repeatable_init: bool = True
     init_leaves_nothing: bool = False
     digests: frozenset[str] = frozenset()
+    magic: bytes = b""
     fallback_status: int | None = None
 
 
@@ -301,6 +304,7 @@ class Row:
         bundled: all rows with this ``share`` become one document of several files.
         line: where it starts, if lines are counted.
         group: what the row's group column says; see `Columns.group_column`.
+        objections: what speaks against sending it at this time; of no account for a row that was sent before.
     """
 
     number: int
@@ -314,6 +318,7 @@ class Row:
     bundled: bool = False
     line: int | None = None
     group: str = ""
+    objections: tuple[Complaint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
