@@ -105,12 +105,15 @@ def admit(
     name = order.manifest if order.manifest == "-" else os.path.abspath(order.manifest)  # noqa: PTH100 - no resolving
     if not name.isascii() and name != name.encode("utf-8", "replace").decode("utf-8"):
         raise ManifestError(f"{name!a}: the manifest's path is not UTF-8: rename the file or its folder")
-    rows = manifest.read(order.manifest, COLUMNS, provider=order.provider, ignore_extra=order.ignore_extra, stdin=stdin)
+    now = datetime.fromtimestamp(clock.wall(), UTC)
+    rows = manifest.read(
+        order.manifest, COLUMNS, provider=order.provider, ignore_extra=order.ignore_extra, stdin=stdin, now=now
+    )
     staged = ledger.stage(_counted(rows, order.manifest, reading), order.manifest, MAX_BUNDLE, complain)
     if staged.fatal or (staged.invalid and not order.skip_invalid):
         raise ManifestError(_refusal(order.manifest, staged.rows, staged.invalid, fatal=staged.fatal))
     adapters = config.adapters(ledger.staged_providers(), environment, order.base_url) if keep else {}
-    run_id = f"{datetime.fromtimestamp(clock.wall(), UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     ledger.admit(name, run_id, clock.stamp(), rows=staged.rows, keep=keep)
     return Admitted(run_id, staged.rows, adapters, order.retry_unknown)
 

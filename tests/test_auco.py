@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,8 @@ import pytest
 from aiohttp import web
 
 import bulkup
+from bulkup import run as running
+from bulkup.clock import Clock
 from bulkup.errors import ConfigError, ManifestError, StepError
 from bulkup.model import Complaint
 from bulkup.providers.auco import Auco
@@ -411,12 +414,31 @@ def test_the_command_refuses(archive: Archive) -> None:
     assert "row 1 (line 2): column 'remember': must be a multiple of 3, in hours (value: '4')" in done.stderr
 
 
-async def test_a_file_that_is_no_pdf_makes_no_process(archive: Archive) -> None:
-    """A file that is only named like a PDF fails its row, and nobody is asked to sign it."""
-    archive.add("a.pdf", b"GIF89a", **columns())
+@pytest.mark.parametrize("size", [100, 1_000_000])
+@pytest.mark.parametrize("compress", ["", "true"])
+async def test_a_file_that_is_no_pdf_makes_no_process(archive: Archive, size: int, compress: str) -> None:
+    """Named .pdf and no PDF inside: the row fails before anything is sent, small or large, either way of sending."""
+    archive.add("a.pdf", b"PK" * (size // 2), **columns(compress=compress))
     async with Watched() as sandbox:
-        assert (await send(archive, sandbox)).startswith("failed")
-        assert sandbox.auco.processes == []
+        assert await send(archive, sandbox) == "failed preflight wrong_type"
+        assert not sandbox.requests
+
+
+async def test_a_row_outlives_its_end(archive: Archive) -> None:
+    """What was sent in time is no mistake later: the same manifest is skipped after its day, and others are refused."""
+    archive.add("a.pdf", PDF, **columns(expired_date=ahead(days=3, seconds=5)))
+    async with Watched() as sandbox:
+        assert await send(archive, sandbox) == "completed"
+        late = Clock(wall=lambda: time.time() + 86_400)
+        with running.open_ledger(archive.ledger) as ledger:
+            order, said = running.Order(str(archive.manifest())), list[Complaint]()
+            given: dict[str, Any] = {"environment": sandbox.environment(), "complain": said.append, "clock": late}
+            admitted = running.admit(order, ledger, **given)
+            assert ledger.states(admitted.run_id) == {"skipped": 1}
+            archive.add("b.pdf", PDF, **columns(expired_date=ahead(days=3, seconds=5)))
+            with pytest.raises(ManifestError):
+                running.admit(running.Order(str(archive.manifest())), ledger, **given)
+        assert [(complaint.row, complaint.column) for complaint in said] == [(2, "expired_date")]
 
 
 @pytest.mark.parametrize(("name", "value"), [("URL_LIFE", "0"), ("INLINE_LIMIT", "-1"), ("CONTENT_TYPE", "a\nb")])

@@ -128,6 +128,7 @@ def _stage_batch(
 ) -> None:
     staged: list[dict[str, object]] = []
     taken = _taken(connection, [item.key for item in batch if isinstance(item, Row)])
+    sent = _sent(connection, [item.key for item in batch if isinstance(item, Row) and item.objections])
     for item in batch:
         if isinstance(item, Complaint):
             admission.fatal = True
@@ -144,6 +145,11 @@ def _stage_batch(
             complaint = _duplicate(item, first, name)
             complain(complaint)
             staged.append(_refused(item, complaint))
+        elif item.objections and item.key not in sent:
+            admission.invalid += 1
+            for objection in item.objections:
+                complain(objection)
+            staged.append(_refused(item, *item.objections))
         else:
             taken[item.key] = item.number
             staged.append(_values(item))
@@ -252,6 +258,14 @@ def _taken(connection: Connection, keys: list[str]) -> dict[str, int]:
     return {key: row for key, row in found}  # noqa: C416 - dict() of Rows is not typed
 
 
+def _sent(connection: Connection, keys: list[str]) -> set[str]:
+    """Those of the keys whose document the vendor has, or may have."""
+    if not keys:
+        return set()
+    known = or_(_was_completed, _stored_already, documents.c.state.in_([state.value for state in _KEPT]))
+    return set(connection.scalars(select(documents.c.key).where(documents.c.key.in_(keys), known)))
+
+
 def _values(row: Row) -> dict[str, object]:
     return {
         "row": row.number,
@@ -289,8 +303,9 @@ def _invalid(row: Invalid) -> dict[str, object]:
     }
 
 
-def _refused(row: Row, complaint: Complaint) -> dict[str, object]:
-    return _values(row) | {"key": _bad_key(row.number), "error": _without_file(complaint), "bundled": False}
+def _refused(row: Row, *complaints: Complaint) -> dict[str, object]:
+    error = "; ".join(_without_file(complaint) for complaint in complaints)
+    return _values(row) | {"key": _bad_key(row.number), "error": error, "bundled": False}
 
 
 def _without_file(complaint: Complaint) -> str:

@@ -131,11 +131,13 @@ class _Check:
         columns = self._columns(provider)
         if provider is None or columns is None:
             return None
+        self._share, self._bundled = canonical([provider, *columns.share]), columns.bundled
+        mistakes = len(self._complaints)
         for column, text in columns.objections(filename, self._schema.now):
             self._complain(text, column, self._common.get(column) or self._cells.get(column))
-        self._share, self._bundled = canonical([provider, *columns.share]), columns.bundled
-        if self._complaints:
+        if mistakes:
             return None
+        objections, self._complaints = tuple(self._complaints), []
         own_name = None if filename == default else filename
         return Row(
             number=self._record.number,
@@ -149,6 +151,7 @@ class _Check:
             bundled=self._bundled,
             line=self._record.line,
             group=self._group() if self._bundled else "",
+            objections=objections,
         )
 
     def _provider(self) -> str | None:
