@@ -7,6 +7,7 @@ absent. What a type once accepted it accepts for ever, since a ledger's cells ar
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -69,9 +70,17 @@ def _json(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return orjson.loads(value)
-    except ValueError:
+        found = orjson.loads(value)  # strict: no NaN, no lone surrogates
+        json.loads(value, object_pairs_hook=_each_name_once)
+    except json.JSONDecodeError:
         raise ValueError("is not valid JSON") from None
+    return found
+
+
+def _each_name_once(pairs: list[tuple[str, object]]) -> None:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError("is an object that gives a name twice")
 
 
 def _json_object(value: object) -> object:
@@ -97,9 +106,9 @@ def _email(value: str) -> str:
 def _moment(value: str) -> datetime:
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (OverflowError, ValueError):
         raise ValueError("must be a date such as 2027-01-31, or a time such as 2027-01-31T12:00:00Z") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def is_email(value: str) -> bool:

@@ -20,7 +20,7 @@ from bulkup.api import Api
 from bulkup.errors import StepError
 from bulkup.lane import JOB_TIMEOUT, InFlight, Lane
 from bulkup.ledger import Answered, Leftover, Reset, Stored
-from bulkup.model import Failure, Receipt, State, Ticket
+from bulkup.model import Failure, Receipt, Stage, State, Ticket
 from bulkup.providers.base import Fallback, Finder, Found, Outgoing, Trace
 from bulkup.tasks import in_thread
 from bulkup.tools import Tools
@@ -158,7 +158,7 @@ class Reconciler:
                     self._tools.journal.record(Stored(leftover.document.id, at, trace.outgoing.content))
                     await self._go_on(api, leftover, there.remote_id)
             elif isinstance(there, Receipt) and not there.known and there.failure is not None:
-                await self._undecided([leftover], there.failure)
+                await self._undecided([leftover], there.failure, there.stage)
             elif isinstance(there, Receipt):
                 told.append((trace.outgoing, there))
         await self._lane.outcomes.conclude([outgoing for outgoing, _ in told], [receipt for _, receipt in told])
@@ -183,13 +183,13 @@ class Reconciler:
         if group:
             await self._tools.journal.commit(*(Reset(left.document.id, self._tools.run_id) for left in group))
 
-    async def _undecided(self, group: Sequence[Leftover], failure: Failure) -> None:
+    async def _undecided(self, group: Sequence[Leftover], failure: Failure, stage: Stage = Stage.CONFIRM) -> None:
         """Unknown; sent again only if the user said so."""
         if self._tools.terms.retry_unknown:
             await self._send_again(group)
         elif group:
             outgoing = [Outgoing(left.document, left.content) for left in group]
-            await self._lane.outcomes.conclude(outgoing, [Receipt(failure=failure, known=False)] * len(group))
+            await self._lane.outcomes.conclude(outgoing, [Receipt(None, failure, stage, known=False)] * len(group))
 
 
 def _waits(there: Receipt | Found) -> bool:
