@@ -35,7 +35,7 @@ def test_one_place_opens_documents() -> None:
         "content.py",
         "manifest/source.py",
         "config.py",
-        "ledger/store.py",
+        "ledger/database.py",
         "cli/documents.py",
         "cli/ledger.py",
         "terminal.py",
