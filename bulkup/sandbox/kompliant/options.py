@@ -22,7 +22,7 @@ class KompliantOptions(VendorOptions):
         check_type: what comes of a file whose content is not what its extension says: nothing is checked, or the upload
             fails after its 204.
         url_life: how long a form is good.
-        token_life: how long the temporary credentials in a form are good; None: as long as the form.
+        token_life: how long the temporary credentials in a form are good; None: for ever.
         expired_token: the store's status for a form whose temporary credentials are over.
         more_fields: fields of a form beside those that the guide shows.
         status_delay: from the landing of the bytes to the final status.

@@ -95,7 +95,7 @@ class Forms:
             fields: what else the form must carry, as it stands.
             size: the only size that the file may have, in bytes.
             life: how long the form is good, in seconds.
-            token_life: how long its temporary credentials are, in seconds; None: as long.
+            token_life: how long its temporary credentials are, in seconds; None: for ever.
 
         Returns:
             Where it goes, and all of its fields.
@@ -107,7 +107,8 @@ class Forms:
         date = datetime.fromtimestamp(now, UTC)
         signer = self._stage.signer
         token = secrets.token_urlsafe(24)
-        self._tokens[token] = now + (life if token_life is None else token_life)
+        if token_life is not None:
+            self._tokens[token] = now + token_life
         signed = {
             **fields,
             "key": self.stored_as(key) if self._stage.s3 else key,
