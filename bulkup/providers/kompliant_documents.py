@@ -120,7 +120,7 @@ class KompliantDocuments:
         refused = await self.unlinked(api, doubtful, document_id)
         if refused:
             reasons = {id_: said.get(id_) or "the vendor's answer does not mention it" for id_ in refused}
-            words = "; ".join(f"{id_}: {scrub(reason, self.secrets)}" for id_, reason in reasons.items())
+            words = "; ".join(scrub(f"{id_}: {reason}", self.secrets) for id_, reason in reasons.items())
             raise StepError(Failure("link_failed", words, answered=True))
 
     async def _fulfils(self, api: Caller, required_id: str, document_id: str) -> bool:

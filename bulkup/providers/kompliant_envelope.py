@@ -101,7 +101,7 @@ def digest(value: str | None) -> str | None:
 def _is_duplicate(error: Json) -> bool:
     """Whether an error says that this link was there before; the vendor's word for it is not published."""
     said = " ".join(filter(None, (_codes(error), text(error.get("message"))))).upper()
-    return text(error.get("code")) != "ENTITY_NOT_FOUND" and _DUPLICATE.search(said) is not None
+    return _DUPLICATE.search(said) is not None
 
 
 def _required_id(item: Json) -> str | None:
