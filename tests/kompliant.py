@@ -1,4 +1,4 @@
-"""A plain client of the Kompliant stand-in, and a relay that sees what goes over the wire."""
+"""Kompliant for the tests: uploads, a plain client of its stand-in, and a relay that sees what goes over the wire."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,10 +17,15 @@ import aiohttp
 import orjson
 import yarl
 
+import bulkup
+from bulkup.events import DocumentEnded
 from bulkup.sandbox import Faults, KompliantOptions, Rule, Sandbox
+from tests.conftest import Archive
 
 PDF = "application/pdf"
 CONTENT = b"%PDF-1.7 content"
+LARGE = bytes(range(256)) * 2000
+"""More than is read before the init: it is hashed while it is sent."""
 BOUNDARY = "----WebKitFormBoundary7MA4YWxkTrZu0gW"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 ORDER = (
@@ -36,6 +42,45 @@ ORDER = (
 """The guide's, of a form's fields."""
 
 Fields = Sequence[tuple[str, str]]
+
+
+def add(archive: Archive, name: str = "a.pdf", content: bytes = CONTENT, **columns: str) -> Path:
+    """A file and its row."""
+    return archive.add(name, content, provider="kompliant", **{"subject_record_id": "sr_1"} | columns)
+
+
+async def run(
+    archive: Archive, sandbox: Sandbox, settings: Mapping[str, str] | None = None, **options: Any
+) -> bulkup.Summary:
+    """A run, with more of the environment (``BULKUP_KOMPLIANT_`` is put before the names)."""
+    more = {f"BULKUP_KOMPLIANT_{name}": value for name, value in (settings or {}).items()}
+    return await archive.upload(sandbox, environment={**sandbox.environment(), **more}, **options)
+
+
+def ended(archive: Archive) -> DocumentEnded:
+    """How the only row of the last run ended."""
+    (end,) = archive.ended().values()
+    return end
+
+
+def count(sandbox: Sandbox, step: str) -> int:
+    """How often a step was requested."""
+    return sandbox.requests["kompliant", step]
+
+
+def held(sandbox: Sandbox) -> list[str]:
+    """The hashes of all bytes that the vendor has."""
+    return [each.stored.sha256.hex() for each in sandbox.kompliant.documents if each.stored]
+
+
+def links(sandbox: Sandbox) -> list[str]:
+    """The required documents that are fulfilled."""
+    return sorted(each.required for each in sandbox.kompliant.fulfillments)
+
+
+def failing(*steps: str, **rule: Any) -> Faults:
+    """A plan in which these steps go wrong."""
+    return Faults(rules=tuple(Rule.model_validate({"step": step, "vendor": "kompliant", **rule}) for step in steps))
 
 
 def part(name: str, value: str, *headers: str) -> bytes:

@@ -49,6 +49,7 @@ class Kompliant(KompliantDocuments):
             commas between; the vendor's list of them is not published. ``processing`` says that the bytes came. A word
             of none of these counts as uploaded once there is a hash.
         extensions: the allowed file extensions, with commas between; empty: the vendor decides.
+        max_size: the largest file, in bytes; None: the vendor decides.
         url_life: how long a form lives, in seconds; "typically" 5 minutes (guide).
     """
 
@@ -70,6 +71,7 @@ class Kompliant(KompliantDocuments):
         "ABORTED,DELETED,QUARANTINED,INFECTED"
     )
     extensions: str = ""
+    max_size: int | None = None
     url_life: float = 300.0
 
     name: ClassVar[str] = "kompliant"
@@ -97,16 +99,15 @@ class Kompliant(KompliantDocuments):
     async def init(self, api: Caller, documents: Sequence[Outgoing]) -> Ticket:
         """Make the document's record."""
         (outgoing,) = documents
-        extension = outgoing.document.filename.rpartition(".")[2]
-        allowed = words(self.extensions)
+        name, size = outgoing.document.filename, outgoing.content.size
+        allowed, extension = words(self.extensions), name.rpartition(".")[2]
         if allowed and word(extension) not in allowed:
             why = f"the extension {extension!r} is not among those allowed: {self.extensions}"
             raise StepError(Failure("extension_refused", why, sent=False))
-        json = {
-            "subject_record_id": _columns(outgoing).subject_record_id,
-            "file_name": outgoing.document.filename,
-            "file_size_in_bytes": outgoing.content.size,
-        }
+        if self.max_size is not None and size > self.max_size:
+            raise StepError(Failure("too_large", f"{size} bytes are more than the {self.max_size} allowed", sent=False))
+        subject = _columns(outgoing).subject_record_id
+        json = {"subject_record_id": subject, "file_name": name, "file_size_in_bytes": size}
         made = document(opened((await api.call("POST", "/document.create", json=json)).object(), self.secrets))
         id_, url = required(made, "document_id", "upload_url")
         upload = Upload("POST", SignedUrl(url), (0,), form=_form(made), lifetime=self.url_life)
