@@ -89,12 +89,10 @@ def part(name: str, value: str, *headers: str) -> bytes:
     return "\r\n".join(lines).encode()
 
 
-def form(
-    fields: Fields, file: bytes | None = CONTENT, after: Fields = (), *, name: str = "file", content_type: str = PDF
-) -> bytes:
+def form(fields: Fields, file: bytes | None = CONTENT, after: Fields = (), *, name: str = "file") -> bytes:
     """A form as the guide shows it: the fields, the file (None: there is none), and what should not come after it."""
     disposition = f'Content-Disposition: form-data; name="{name}"; filename="a.pdf"'
-    head = "\r\n".join([f"--{BOUNDARY}", disposition, f"Content-Type: {content_type}", "", ""])
+    head = "\r\n".join([f"--{BOUNDARY}", disposition, f"Content-Type: {PDF}", "", ""])
     parts = [part(*each) for each in fields]
     parts += [] if file is None else [head.encode() + file + b"\r\n"]
     parts += [part(*each) for each in after]
