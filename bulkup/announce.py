@@ -71,7 +71,7 @@ class Announcer:
         """Announce a batch."""
         at, run_id, flow = self._tools.clock.stamp(), self._tools.run_id, api.adapter.flow
         await self._tools.journal.commit(*(Initiated(o.document.id, run_id, at, flow, o.content) for o in outgoing))
-        work = _Init(api, batch, outgoing, self._tools, self._doors)
+        work = _Init(api, batch, outgoing, at, self._tools, self._doors)
 
         def allowed(failure: Failure) -> bool:
             work.unavailable += wants_fallback(failure, api.adapter.traits)
@@ -92,9 +92,12 @@ class _Init:
         lost: an answer was lost, and nobody looked since what became of it.
     """
 
-    def __init__(self, api: Api, batch: Batch, outgoing: Sequence[Outgoing], tools: Tools, doors: Doors) -> None:
+    def __init__(
+        self, api: Api, batch: Batch, outgoing: Sequence[Outgoing], at: str, tools: Tools, doors: Doors
+    ) -> None:
         self._api = api
         self._outgoing = outgoing
+        self._since = "" if batch.orphans else at  # an init that an earlier run lost was sent before
         self._tools = tools
         self._doors = doors
         self._orphans = {id_: orphan for id_, orphan in batch.orphans.items() if orphan}
@@ -144,13 +147,13 @@ class _Init:
         async with self._doors.alone(first.target):
             claimed = await self._tools.claimed(first.provider, first.target)
             try:
-                found = await adapter.find(self._api, [Trace(o, "") for o in outgoing], claimed)
+                found = await adapter.find(self._api, [Trace(o, self._since) for o in outgoing], claimed)
             except StepError as error:
                 if not error.failure.final:
                     raise
                 found = [None] * len(outgoing)
             for o, record in zip(outgoing, found, strict=True):
-                if isinstance(record, Found) and not record.arrived:
+                if isinstance(record, Found) and record.arrived is False:
                     self._orphans[o.document.id] = record.remote_id
             self.lost = False
             if isinstance(adapter, Resumable):

@@ -177,10 +177,10 @@ class Api:
             async with self._transport.stream(Request("GET", url.value), self._limits) as stream:
                 response = stream.response
             failure = judge_store(response.status, response.headers, response.body)
-            if failure is not None and failure.again is Again.SAME:
+            if failure is not None:
                 raise StepError(failure)
             length = response.headers.get("content-length", "")
-            return int(length) if failure is None and length.isdecimal() else None
+            return int(length) if length.isdecimal() else None
 
         return await retrying(once, self._backoff, self._clock)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from bulkup.clock import Clock
 from bulkup.events import DocumentEnded, Subscriber
 from bulkup.journal import Journal
-from bulkup.ledger import Ended
+from bulkup.ledger import Ended, Leftover
 from bulkup.model import SKIPPED, Columns, Document, Failure, Receipt, Stage, State
 from bulkup.plan import Batch
 from bulkup.providers.base import Outgoing
@@ -61,10 +61,22 @@ class Outcomes:
         """An earlier run completed it; the ledger's row stays as it is."""
         self._emit(DocumentEnded(document.key, document.number, document.provider, document.filename, SKIPPED))
 
-    def repeat(self, document: Document[Columns], state: State, text: str) -> None:
-        """It stays what an earlier run made of it."""
+    def repeat(self, leftover: Leftover, text: str) -> None:
+        """It stays what an earlier run made of it, for the same reason."""
+        document = leftover.document
+        stage = None if leftover.stage is None else Stage(leftover.stage)
         self._emit(
-            DocumentEnded(document.key, document.number, document.provider, document.filename, state.value, error=text)
+            DocumentEnded(
+                document.key,
+                document.number,
+                document.provider,
+                document.filename,
+                leftover.state.value,
+                document_id=leftover.document_id,
+                stage=stage,
+                error_code=leftover.error_code,
+                error="; ".join(filter(None, (leftover.error, text))),
+            )
         )
 
     def _mark(self, id_: int, at: str, receipt: Receipt) -> Ended:

@@ -54,7 +54,8 @@ class Reconciler:
         """Bring one group to an end, or back to pending; what can't be asked about now stays as it is."""
         for leftover in group:
             if leftover.state is State.FAILED:
-                self._lane.outcomes.repeat(leftover.document, State.FAILED, "failed before; not repeated by itself")
+                advice = f"not repeated by itself: bulkup retry {leftover.document.key}"
+                self._lane.outcomes.repeat(leftover, advice)
         group = [leftover for leftover in group if leftover.state is not State.FAILED]
         if not group or self._lane.stopped:
             return
@@ -157,6 +158,9 @@ class Reconciler:
                     at = self._tools.clock.stamp()
                     self._tools.journal.record(Stored(leftover.document.id, at, trace.outgoing.content))
                     await self._go_on(api, leftover, there.remote_id)
+                elif there.arrived is None:
+                    words = f"nothing tells whether the vendor's record {there.remote_id} has its bytes"
+                    await self._undecided([leftover], Failure("no_answer", words), Stage.TRANSFER)
             elif isinstance(there, Receipt) and not there.known and there.failure is not None:
                 await self._undecided([leftover], there.failure, there.stage)
             elif isinstance(there, Receipt):
@@ -187,11 +191,14 @@ class Reconciler:
         """Unknown; sent again only if the user said so."""
         if self._tools.terms.retry_unknown:
             await self._send_again(group)
-        elif group:
-            outgoing = [Outgoing(left.document, left.content) for left in group]
-            await self._lane.outcomes.conclude(outgoing, [Receipt(None, failure, stage, known=False)] * len(group))
+            return
+        for left in group:
+            if left.state is State.UNKNOWN:
+                self._lane.outcomes.repeat(left, f"still unknown: {failure.text}")
+        fresh = [Outgoing(left.document, left.content) for left in group if left.state is not State.UNKNOWN]
+        await self._lane.outcomes.conclude(fresh, [Receipt(None, failure, stage, known=False)] * len(fresh))
 
 
 def _waits(there: Receipt | Found) -> bool:
-    """Whether it is a record without its bytes."""
-    return isinstance(there, Found) and not there.arrived
+    """Whether it is a record that surely lacks its bytes."""
+    return isinstance(there, Found) and there.arrived is False

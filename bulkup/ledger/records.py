@@ -37,6 +37,7 @@ class Leftover:
 
     Attributes:
         ended_at: when that run gave it up, in ISO 8601, UTC; empty: it was interrupted.
+        stage, error_code, error: why, if it did.
     """
 
     document: Document[Columns]
@@ -49,3 +50,6 @@ class Leftover:
     content: Content
     initiated_at: str
     ended_at: str = ""
+    stage: str | None = None
+    error_code: str | None = None
+    error: str | None = None

@@ -106,10 +106,10 @@ class Caller(Protocol):
         """A document's bytes from a signed URL, or with credentials from one of the vendor's own host."""
 
     async def measure(self, url: SignedUrl) -> int | None:
-        """How many bytes a signed URL would give, without reading them; None if it is refused, or does not say.
+        """How many bytes a signed URL would give, without reading them; None if that is not said.
 
         Raises:
-            StepError: nobody could be asked.
+            StepError: it is refused, or nobody could be asked.
         """
 
 
@@ -177,11 +177,11 @@ class Found:
     """A vendor's record of a document that was left half-way.
 
     Attributes:
-        arrived: its bytes are there; else it waits for them.
+        arrived: True: its bytes are there; False: they surely are not; None: nothing tells.
     """
 
     remote_id: str
-    arrived: bool
+    arrived: bool | None
 
 
 @runtime_checkable
@@ -232,6 +232,9 @@ class Finder(Protocol):
         self, api: Caller, traces: Sequence[Trace], claimed: frozenset[str]
     ) -> Sequence[Receipt | Found | None]:
         """For each trace (all of one target) what the vendor has of it.
+
+        A trace without an id can only own a record that has no bytes yet: an init's answer is durable before the first
+        byte is sent.
 
         Args:
             claimed: ids of records that belong to other rows already.
