@@ -95,8 +95,12 @@ def _object(body: bytes) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def judge_store(status: int, headers: Mapping[str, str], body: bytes) -> Failure | None:
-    """What an object store said to a presigned PUT or POST."""
+def judge_store(status: int, headers: Mapping[str, str], body: bytes, secrets: Iterable[str] = ()) -> Failure | None:
+    """What an object store said to a presigned PUT or POST.
+
+    Args:
+        secrets: values to take out of its words, such as those of a form's fields.
+    """
     if ok(status):
         return None
     code, message = _xml(body, "Code"), _xml(body, "Message")
@@ -116,7 +120,7 @@ def judge_store(status: int, headers: Mapping[str, str], body: bytes) -> Failure
         word, again = "store_refused", Again.NEVER
     return Failure(
         code=word,
-        text=_sentence(status, scrub(words, limit=_LONGEST_ERROR)),
+        text=_sentence(status, scrub(words, secrets, limit=_LONGEST_ERROR)),
         again=again,
         answered=True,
         retry_after=retry_after(headers.get("retry-after")) if transient else None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from bulkup.answers import judge_store
+from bulkup.answers import judge_store, ok
 from bulkup.api import Api
 from bulkup.content import Source
 from bulkup.decide import ambiguous, transfer_again
@@ -120,7 +120,7 @@ class Courier:
                     upload,
                     parts,
                     credentials=await api.headers(upload.method, upload.url.value) if upload.auth else (),
-                    judge=api.judge if upload.auth else _judge_store,
+                    judge=api.judge if upload.auth else partial(_judge_store, upload),
                     expired=lambda: self._tools.clock.monotonic() >= ends,
                     transport=self._tools.transport,
                     limits=self._tools.terms.limits,
@@ -146,5 +146,6 @@ class Courier:
         return reply
 
 
-def _judge_store(response: Response) -> Failure | None:
-    return judge_store(response.status, response.headers, response.body)
+def _judge_store(upload: Upload, response: Response) -> Failure | None:
+    secrets = () if ok(response.status) else upload.secrets
+    return judge_store(response.status, response.headers, response.body, secrets)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Generic, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
@@ -224,6 +225,17 @@ class Upload:
     single_use: bool = False
     is_init: bool = False
     lifetime: float | None = None
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Values that the server knows and nobody may see: those of the URL's query, and of the form's fields."""
+        query = parse_qsl(urlsplit(self.url.value).query)
+        fields = self.form.fields if isinstance(self.form, Form) else ()
+        return frozenset(value for name, value in (*query, *fields) if name.lower() not in _PUBLIC_FIELDS)
+
+
+_PUBLIC_FIELDS = frozenset({"content-type", "x-amz-algorithm", "x-amz-expires", "x-amz-signedheaders"})
+"""What may be shown of a signed request."""
 
 
 @dataclass(frozen=True, slots=True)
