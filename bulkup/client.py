@@ -118,7 +118,7 @@ class Client:
         adapter = self._api.adapter
         if not container and isinstance(adapter, Getter) and adapter.contained:
             raise ConfigError(
-                f"{self._name} must be told which container (account, loan or the like) the document is in"
+                f"{self._name} must be told which container (--in) the document is in, such as account:A-1 or loan:7"
             )
         return container
 

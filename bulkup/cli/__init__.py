@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("export")(ledger.export)
 app.command("status")(ledger.status)
+app.command("retry")(ledger.retry)
 app.command("schema")(schema.schema)
 app.command("sandbox")(sandbox.sandbox)
 app.command("demo")(demo.demo)

@@ -64,6 +64,27 @@ def _writing(output: Path | None) -> Iterator[BinaryIO]:
         yield out
 
 
+def retry(
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="The rows' keys, as the ledger has them.")],
+    *,
+    ledger: options.Ledger = None,
+) -> None:
+    """Let failed rows be sent again that no run repeats by itself, such as Auco's: people would notice.
+
+    The next run of their manifest sends them. Nothing is sent now.
+
+    Example: bulkup retry auco:0123456789abcdef0123456789abcdef --ledger archive.db
+    """
+    settings = config.settings(ledger=ledger)
+    if not settings.ledger.exists():
+        raise UsageError(f"{settings.ledger}: there is no ledger here (--ledger names another)")
+    with open_ledger(settings.ledger) as opened:
+        released = opened.release(keys)
+    if missing := [key for key in keys if key not in released]:
+        raise UsageError(f"{', '.join(missing)}: no failed row has this key; {len(released)} others will be sent again")
+    typer.echo(f"{len(released)} rows will be sent again by the next run of their manifest")
+
+
 _FATES = {Fate.ARCHIVED: "archived", Fate.LEFT: "left there"}
 _COUNTED = ("completed", "failed", "skipped", "unknown", "pending")
 

@@ -192,6 +192,20 @@ class Ledger:
         with self._writing():
             write(self._connection, marks)
 
+    def release(self, keys: Sequence[str]) -> list[str]:
+        """Make failed rows pending again that no run would repeat by itself; gives the keys of those that were failed.
+
+        A record that the vendor made for one is its orphan from now on.
+        """
+        d = documents.c
+        failed = and_(d.key.in_(keys), d.state == State.FAILED.value, d.stage != Stage.MANIFEST.value)
+        with self._writing():
+            found = list(self._connection.scalars(select(d.key).where(failed)))
+            again = {"state": State.PENDING.value, "retriable": True, "orphan": func.coalesce(d.document_id, d.orphan)}
+            nothing = dict.fromkeys(("document_id", "job_id", "stored_at", "stage", "error_code", "error"))
+            self._connection.execute(update(documents).where(failed).values(**again, **nothing))
+        return found
+
     def finish_run(self, run_id: str, now: str, summary: Mapping[str, object]) -> None:
         """Note that a run ended, and how."""
         with self._writing():
@@ -288,6 +302,9 @@ class Ledger:
             _content(row),
             row.initiated_at or "",
             row.finished_at or "",
+            row.stage,
+            row.error_code,
+            row.error,
         )
 
 
