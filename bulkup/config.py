@@ -90,7 +90,16 @@ def adapters(names: Iterable[str], environment: Mapping[str, str], base_url: str
             f"--base-url names one host, but the manifest has {len(names)} providers ({', '.join(names)}): "
             "set BULKUP_<PROVIDER>_BASE_URL instead"
         )
-    return {name: _adapter(name, environment, base_url) for name in names}
+    found: dict[str, Adapter] = {}
+    problems: list[str] = []
+    for name in names:
+        try:
+            found[name] = _adapter(name, environment, base_url)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\nbulkup: ".join(problems))
+    return found
 
 
 def _adapter(name: str, environment: Mapping[str, str], base_url: str | None) -> Adapter:
