@@ -9,7 +9,9 @@ from contextlib import closing, suppress
 import aiohttp
 import pytest
 
+from bulkup.providers.kompliant import Kompliant
 from bulkup.providers.kompliant_envelope import digest
+from bulkup.providers.kompliant_progress import Progress, progress
 from bulkup.sandbox import Faults, KompliantOptions, Rule, Sandbox
 from tests.conftest import Archive, sha256
 from tests.kompliant import CONTENT, LARGE, Client, add, count, ended, failing, held, run
@@ -133,6 +135,33 @@ async def test_a_word_of_no_list_is_uploaded_once_there_is_a_hash(archive: Archi
     add(archive)
     async with Sandbox(options=KompliantOptions(pending="Waiting here", uploaded="Taken")) as sandbox:
         assert (await run(archive, sandbox)).completed == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "hash_", "expected"),
+    [
+        ("uploaded", None, Progress.DONE),
+        ("Upload complete", None, Progress.DONE),
+        ("scanning", "x", Progress.CAME),
+        ("Pending-Upload", "x", Progress.WAITS),
+        ("EXPIRED", None, Progress.WAITS),
+        ("Rejected", "x", Progress.FAILED),
+        ("LIMBO", "x", Progress.DONE),
+        ("LIMBO", "", Progress.UNCLEAR),
+        ("", None, Progress.WAITS),
+        (None, None, Progress.WAITS),
+    ],
+)
+def test_the_default_words(status: str | None, hash_: str | None, expected: Progress) -> None:
+    """What the usual words mean; a word that is in no list decides nothing without a hash."""
+    adapter = Kompliant()
+    settings = {
+        Progress.FAILED: adapter.failed_statuses,
+        Progress.DONE: adapter.uploaded_statuses,
+        Progress.CAME: adapter.processing_statuses,
+        Progress.WAITS: adapter.pending_statuses,
+    }
+    assert progress({"upload_status": status, "hash": hash_}, settings) is expected
 
 
 # --- in doubt ---------------------------------------------------------------------------------------------------------

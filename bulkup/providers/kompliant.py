@@ -47,7 +47,7 @@ class Kompliant(KompliantDocuments):
         api_key, secret_key, auth_token: of one environment; the secret key is base64.
         uploaded_statuses, processing_statuses, pending_statuses, failed_statuses: words of ``upload_status``, with
             commas between; the vendor's list of them is not published. ``processing`` says that the bytes came. A word
-            of none of these counts as uploaded once there is a hash.
+            of none of these counts as uploaded once there is a hash; no word at all as pending.
         extensions: the allowed file extensions, with commas between; empty: the vendor decides.
         max_size: the largest file, in bytes; None: the vendor decides.
         url_life: how long a form lives, in seconds; "typically" 5 minutes (guide).
@@ -63,12 +63,13 @@ class Kompliant(KompliantDocuments):
     )
     processing_statuses: str = "PROCESSING,QUEUED,SCANNING,VALIDATING,VERIFYING"
     pending_statuses: str = (
-        "PENDING,UPLOADING,IN_PROGRESS,CREATED,INITIATED,NEW,WAITING,AWAITING_UPLOAD,UPLOAD_PENDING,PENDING_UPLOAD,"
-        "NOT_UPLOADED"
+        "PENDING,UPLOADING,IN_PROGRESS,CREATED,INITIATED,NEW,WAITING,AWAITING,AWAITING_UPLOAD,WAITING_FOR_UPLOAD,"
+        "UPLOAD_PENDING,PENDING_UPLOAD,UPLOAD_INITIATED,UPLOAD_STARTED,UPLOAD_IN_PROGRESS,NOT_UPLOADED,NOT_STARTED,"
+        "STARTED,REQUESTED,REGISTERED,DRAFT,OPEN,INCOMPLETE,EXPIRED,UPLOAD_EXPIRED"
     )
     failed_statuses: str = (
-        "FAILED,FAILURE,ERROR,REJECTED,INVALID,UPLOAD_FAILED,UPLOAD_ERROR,EXPIRED,UPLOAD_EXPIRED,CANCELLED,CANCELED,"
-        "ABORTED,DELETED,QUARANTINED,INFECTED"
+        "FAILED,FAILURE,ERROR,REJECTED,INVALID,UPLOAD_FAILED,UPLOAD_ERROR,CANCELLED,CANCELED,ABORTED,DELETED,"
+        "QUARANTINED,INFECTED"
     )
     extensions: str = ""
     max_size: int | None = None

@@ -42,7 +42,9 @@ def progress(document: Json, settings: Mapping[Progress, str]) -> Progress:
     for what, given in settings.items():
         if said in words(given):
             return what
-    return Progress.DONE if document.get("hash") else Progress.UNCLEAR
+    if document.get("hash"):
+        return Progress.DONE
+    return Progress.UNCLEAR if said else Progress.WAITS
 
 
 def words(given: str) -> frozenset[str]:
