@@ -242,9 +242,9 @@ async def test_a_lost_create_answer(archive: Archive) -> None:
             assert database.execute("SELECT document_id, fate FROM former_documents").fetchall() == [(left.id, "left")]
 
 
-@pytest.mark.parametrize(("content", "creates"), [(CONTENT, 1), (CONTENT[::-1], 2)])
-async def test_a_document_of_the_same_name_and_size(archive: Archive, content: bytes, creates: int) -> None:
-    """After a lost answer one that has this row's bytes, by its hash, is the row's; one with others is somebody's."""
+@pytest.mark.parametrize("content", [CONTENT, CONTENT[::-1]])
+async def test_a_document_of_the_same_name_and_size(archive: Archive, content: bytes) -> None:
+    """After a lost answer one that has bytes, be they the same, is somebody else's: this row's were never sent."""
     path = add(archive)
     async with Sandbox(options=KompliantOptions(status_delay=0)) as sandbox:
         await kill_after_create(archive, sandbox)
@@ -254,7 +254,7 @@ async def test_a_document_of_the_same_name_and_size(archive: Archive, content: b
             await client.final(await client.upload(content))
         before = count(sandbox, "init")
         assert (await run(archive, sandbox)).completed == 1, ended(archive)
-        assert count(sandbox, "init") - before == creates - 1
+        assert count(sandbox, "init") - before == 1
         assert sha256(path) in held(sandbox)
         (row,) = archive.ledger_rows()
         assert row["document_id"] == sandbox.kompliant.documents[-1].id

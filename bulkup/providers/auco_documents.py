@@ -50,16 +50,14 @@ class AucoDocuments:
         """
         try:
             found = await self._by_code(api, code)
+            status, url = text(found.get("status")), web_url(found.get("url"))
+            if status == _SIGNED:
+                return True
+            return status not in _REFUSED and url is not None and await api.measure(url) == size
         except StepError as error:
             if not error.failure.final:
                 raise
             return False
-        status, url = text(found.get("status")), web_url(found.get("url"))
-        if status == _SIGNED:
-            return True
-        if status in _REFUSED or url is None:
-            return False
-        return await api.measure(url) == size
 
     async def _by_code(self, api: Caller, code: str) -> Json:
         """The answer about one code; without one Auco would list its templates."""

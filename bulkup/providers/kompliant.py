@@ -147,7 +147,7 @@ class Kompliant(KompliantDocuments):
             if trace.remote_id is not None:
                 found.append(await self._look_up(api, trace.remote_id))
                 continue
-            left = await self._left_behind(api, trace, [item for item in known if _id(item) not in taken])
+            left = self._left_behind(trace, [item for item in known if _id(item) not in taken])
             found.append(left)
             if left is not None:
                 taken.add(left.remote_id)
@@ -176,19 +176,11 @@ class Kompliant(KompliantDocuments):
         failure = Failure("upload_failed", scrub(f"upload_status is {said}", self.secrets), answered=True)
         return Receipt(id_, failure)
 
-    async def _left_behind(self, api: Caller, trace: Trace, known: Sequence[Json]) -> Found | None:
-        """The record of a create call whose answer is not known, and so nor is its form.
-
-        One that has bytes is somebody else's, unless it has those of this row.
-        """
+    def _left_behind(self, trace: Trace, known: Sequence[Json]) -> Found | None:
+        """The record of a create call whose answer, and so its form, is not known; one that has bytes is another's."""
         for item in known:
-            if not _is(item, trace):
-                continue
-            if not self._progress(item).arrived:
+            if _is(item, trace) and not self._progress(item).arrived:
                 return Found(_id(item), arrived=False)
-            reported = digest(text((await self.record(api, _id(item))).get("hash")))
-            if reported is not None and reported == trace.outgoing.content.sha256:
-                return Found(_id(item), arrived=True)
         return None
 
     async def _link(self, api: Caller, columns: KompliantColumns, document_id: str, *, fresh: bool) -> None:

@@ -15,7 +15,7 @@ from bulkup.answers import Explanation
 from bulkup.model import Receipt, Reply, Stage, Ticket, Traits, Upload
 from bulkup.providers.base import Caller, Found, Json, Outgoing, Trace, follow_up, unreadable
 from bulkup.providers.loanpro_columns import LoanProColumns
-from bulkup.providers.loanpro_documents import LoanProDocuments, found, numeric
+from bulkup.providers.loanpro_documents import LoanProDocuments, candidates, numeric
 from bulkup.providers.reading import mapping, required, text, web_url
 
 
@@ -104,11 +104,18 @@ class LoanPro(LoanProDocuments):
         """See `Finder.find`: by id; without one by section, name and size in the list of the loan or customer."""
         target = _columns(traces[0].outgoing).target
         listed = [] if all(trace.remote_id for trace in traces) else await self.list_all(api, target)
-        records = found(listed, [(trace, _columns(trace.outgoing).section_id) for trace in traces], claimed)
-        return [
-            Found(id_, await self.arrived(api, target, id_, trace.outgoing.content.size)) if id_ else None
-            for trace, id_ in zip(traces, records, strict=True)
-        ]
+        taken = {trace.remote_id for trace in traces} | claimed
+        found: list[Found | None] = []
+        for trace in traces:
+            size, there = trace.outgoing.content.size, None
+            if trace.remote_id is not None:
+                there = Found(trace.remote_id, await self.arrived(api, target, trace.remote_id, size))
+            for id_ in candidates(listed, trace, _columns(trace.outgoing).section_id):
+                if there is None and id_ not in taken and await self.arrived(api, target, id_, size) is False:
+                    there = Found(id_, arrived=False)
+                    taken.add(id_)
+            found.append(there)
+        return found
 
     async def abandon(self, api: Caller, document: Outgoing, remote_id: str) -> None:
         """Archive a record: there is no other way to inactivate it (guide)."""

@@ -17,6 +17,7 @@ from bulkup.secret import SignedUrl
 
 _API = "/api/public/api/1"
 _PAGE = 50
+_NO_SUCH_FILE = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +127,11 @@ class LoanProDocuments:
         path = self._path(self.update_path, container, document_id)
         await api.call("PUT", path, json={"id": id_, **changes, "__id": id_, "__update": True})
 
-    async def arrived(self, api: Caller, container: str, document_id: str, size: int) -> bool:
-        """Whether a record has its bytes: as many as were sent, and there to be read where a URL is given."""
+    async def arrived(self, api: Caller, container: str, document_id: str, size: int) -> bool | None:
+        """Whether a record has its bytes: as many as were sent, and there to be read where a URL is given.
+
+        How long such a URL lives is not published, so one that is refused proves nothing: None.
+        """
         try:
             attachment = await self._attachment(api, container, document_id)
         except StepError as error:
@@ -137,7 +141,14 @@ class LoanProDocuments:
         if number(attachment.get("fileSize")) != size:
             return False
         url = web_url(attachment.get("fileUrl"))
-        return url is None or await api.measure(url) == size
+        if url is None:
+            return True
+        try:
+            return await api.measure(url) == size
+        except StepError as error:
+            if not error.failure.answered:
+                raise
+            return False if error.failure.status == _NO_SUCH_FILE else None
 
     async def _attachment(self, api: Caller, container: str, document_id: str) -> Json:
         path = f"{self.container(container).documents}({quote(document_id, safe='')})"
@@ -183,17 +194,11 @@ def numeric(id_: str) -> int | str:
     return int(id_) if re.fullmatch(r"0|[1-9][0-9]{0,17}", id_) else id_
 
 
-def found(listed: Sequence[Json], wanted: Sequence[tuple[Trace, str]], claimed: frozenset[str]) -> list[str | None]:
-    """The record of each trace (with its section): its own id, or the first that fits and belongs to no other row."""
-    taken = {trace.remote_id for trace, _ in wanted} | claimed
-    ids: list[str | None] = []
-    for trace, section in wanted:
-        id_ = trace.remote_id or next(
-            (id_ for item in listed if (id_ := text(item.get("id"))) not in taken and _is(item, trace, section)), None
-        )
-        taken.add(id_)
-        ids.append(id_)
-    return ids
+def candidates(listed: Sequence[Json], trace: Trace, section: str) -> Sequence[str]:
+    """Ids of the records that may be that of an unanswered init; none for a trace that knows its own."""
+    if trace.remote_id is not None:
+        return ()
+    return [id_ for item in listed if (id_ := text(item.get("id"))) and _is(item, trace, section)]
 
 
 def _is(item: Json, trace: Trace, section: str) -> bool:
