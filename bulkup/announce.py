@@ -185,8 +185,9 @@ class _Init:
 
 
 def leaves_records(adapter: Adapter) -> bool:
-    """Whether it is worth asking for the record of an init whose answer was lost: it can be used, or put away."""
-    return isinstance(adapter, Finder) and isinstance(adapter, Resumable | Abandoner)
+    """Whether the record of an init whose answer was lost is asked for, to be used, put away, or noted as left."""
+    traits = adapter.traits
+    return isinstance(adapter, Finder) and traits.repeatable_init and not traits.init_leaves_nothing
 
 
 @asynccontextmanager

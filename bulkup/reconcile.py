@@ -106,7 +106,7 @@ class Reconciler:
         adapter = api.adapter
         stored = [left for left in group if left.state is State.STORED and left.document_id is not None]
         for leftover in stored:
-            await self._go_on(api, leftover, leftover.document_id)
+            await self._go_on(api, Outgoing(leftover.document, leftover.content), leftover.document_id)
         group = [left for left in group if left not in stored]
         if not group:
             return
@@ -119,7 +119,7 @@ class Reconciler:
         await self._tools.clock.sleep(self._on_its_way(group))
         first = group[0].document
         async with self._listing[first.target]:
-            traces = [Trace(await self._measured(left), left.initiated_at, left.document_id) for left in group]
+            traces = [Trace(await self._measured(api, left), left.initiated_at, left.document_id) for left in group]
             found = await adapter.find(api, traces, await self._tools.claimed(first.provider, first.target))
             await self._conclude(api, group, traces, found)
         # bytes that were answered for are not sent again for the sake of a list, where that would be noticed
@@ -157,7 +157,7 @@ class Reconciler:
                 if there.arrived:
                     at = self._tools.clock.stamp()
                     self._tools.journal.record(Stored(leftover.document.id, at, trace.outgoing.content))
-                    await self._go_on(api, leftover, there.remote_id)
+                    await self._go_on(api, trace.outgoing, there.remote_id)
                 elif there.arrived is None:
                     words = f"nothing tells whether the vendor's record {there.remote_id} has its bytes"
                     await self._undecided([leftover], Failure("no_answer", words), Stage.TRANSFER)
@@ -167,21 +167,27 @@ class Reconciler:
                 told.append((trace.outgoing, there))
         await self._lane.outcomes.conclude([outgoing for outgoing, _ in told], [receipt for _, receipt in told])
 
-    async def _go_on(self, api: Api, leftover: Leftover, document_id: str | None) -> None:
+    async def _go_on(self, api: Api, outgoing: Outgoing, document_id: str | None) -> None:
         """Do what follows the transfer, for a document whose bytes are stored."""
-        outgoing = Outgoing(leftover.document, leftover.content)
         await self._lane.settled(InFlight(api, (outgoing,), Ticket(None, (document_id,), ()), {}))
 
-    async def _measured(self, leftover: Leftover) -> Outgoing:
-        """What was sent, with the hash that the vendor's list is compared by, if the file is still the same."""
+    async def _measured(self, api: Api, leftover: Leftover) -> Outgoing:
+        """What was sent, with the hashes that the vendor's proof needs, if the file is still the same."""
         known = leftover.content
         path = leftover.document.path
-        if known.md5 is None:
+        missing = [name for name in sorted(api.adapter.traits.digests) if getattr(known, name) is None]
+        if missing:
             (now,) = await in_thread(self._tools.files, content.fingerprints, [path])
             if now == (known.size, known.mtime_ns):
-                md5 = await in_thread(self._tools.files, content.digest, path, "md5", lambda: self._lane.stopped)
-                known = replace(known, md5=md5)
+                found = {
+                    name: await in_thread(self._tools.files, content.digest, path, name, self._stopped)
+                    for name in missing
+                }
+                known = replace(known, md5=found.get("md5", known.md5), sha256=found.get("sha256", known.sha256))
         return Outgoing(leftover.document, known)
+
+    def _stopped(self) -> bool:
+        return self._lane.stopped
 
     async def _send_again(self, group: Sequence[Leftover]) -> None:
         if group:
