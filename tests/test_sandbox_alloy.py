@@ -352,6 +352,14 @@ async def test_a_login_by_the_header() -> None:
         assert not client.sandbox.breaches
 
 
+async def test_a_token_can_end_early() -> None:
+    """By a switch, after so many calls, whatever the login said."""
+    async with talking(options=AlloyOptions(bearer_calls=2)) as client:
+        for _ in range(2):
+            bearer = {"Authorization": f"Bearer {(await client.login())[1]['access_token']}"}
+            assert [(await client("GET", DOCUMENTS, bearer))[0] for _ in range(3)] == [200, 200, 401]
+
+
 async def test_a_login_by_the_body() -> None:
     """The former answer, in milliseconds since the epoch."""
     clock = Clock()

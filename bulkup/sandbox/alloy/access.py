@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import orjson
@@ -32,6 +33,7 @@ class Access:
         self._options = options
         self._errors = errors
         self._bearers: dict[str, float] = {}
+        self._calls: Counter[str] = Counter()
 
     def steps(self) -> Iterable[Step]:
         """The OAuth2 login."""
@@ -45,7 +47,9 @@ class Access:
         until = self._bearers.get(given) if scheme == "Bearer" else None
         if until is None:
             refuse(401, 4011, "Unauthorized", "the credentials are missing or wrong")
-        if self._stage.clock() >= until:
+        self._calls[given] += 1
+        worn = self._options.bearer_calls is not None and self._calls[given] > self._options.bearer_calls
+        if worn or self._stage.clock() >= until:
             words = "The supplied bearer token has expired. Please obtain a new one."
             refuse(401, 4012, "Unauthorized", words, breach=False)
 
