@@ -95,9 +95,9 @@ def _requests(stream: bytes) -> list[Sent]:
 
 
 @asynccontextmanager
-async def client_of(adapter: Adapter) -> AsyncIterator[Client]:
+async def client_of(adapter: Adapter, clock: Clock | None = None) -> AsyncIterator[Client]:
     """As `bulkup.connect`, of an adapter with settings of its own."""
-    clock, backoff = Clock(), Backoff(patience=0.5)
+    clock, backoff = clock or Clock(), Backoff(patience=0.5)
     async with Http() as transport:
         yield Client(
             Api(
