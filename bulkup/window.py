@@ -70,7 +70,7 @@ class Window:
             step = (_CAUTION if self._limit >= _NEAR * self._trouble else 1) / self._limit
         self._limit = min(self._limit + step, self._ceiling)
         if self._slow_start and self._limit == self._ceiling:
-            self._slow_start, self._normal = False, inf  # while the limit grows, mostly quick calls have ended
+            self._slow_start, self._normal = False, inf  # while the limit grew, mostly quick calls had ended
             self._round.clear()
 
     def troubled(self, now: float, began: float) -> None:

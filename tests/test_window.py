@@ -6,6 +6,7 @@ import heapq
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 import pytest
 from hypothesis import given
@@ -40,10 +41,14 @@ def simulate(
     latency: Latency = flat,
     *,
     room: int = 10**9,
+    lifted: float = inf,
     noise: float = 0.1,
     seed: int = 1,
 ) -> Run:
-    """``room`` uploads are served at a time, others get a 503 in 10 ms; ``noise``: sigma of the log-normal latency."""
+    """``room`` uploads are served at a time, others get a 503 in 10 ms, until ``lifted``.
+
+    ``noise`` is the sigma of the log-normal latency.
+    """
     dice, now, done, refused, serving, order = random.Random(seed), 0.0, 0, 0, 0, 0
     events: list[tuple[float, int, float, int, bool]] = []
     limits, times = [], []
@@ -51,7 +56,7 @@ def simulate(
         limit = window if isinstance(window, int) else window.limit
         while len(events) < limit:
             order += 1
-            good = serving < room
+            good = serving < room or now > lifted
             serving += good
             seconds = latency(now, len(events) + 1) * dice.lognormvariate(0, noise) if good else 0.01
             heapq.heappush(events, (now + seconds, order, now, len(events) + 1, good))
@@ -93,9 +98,22 @@ def test_without_a_limit_it_reaches_the_ceiling_at_once() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_noise_does_not_shrink_it(noise: float, seed: int) -> None:
     """Files of all sizes: one upload in 40 takes seven times as long as the median at a sigma of 1."""
-    run = simulate(Window(CEILING), 10_000, noise=noise, seed=seed)
-    assert min(run.limits[2000:]) >= 0.7 * CEILING
-    assert sum(run.limits[2000:]) / len(run.limits[2000:]) >= 0.97 * CEILING
+    run = simulate(Window(CEILING), 6000, noise=noise, seed=seed)
+    assert min(run.limits[200:]) == CEILING
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_slow_start_that_noise_ended_is_caught_up(seed: int) -> None:
+    """At a sigma of 1 medians of 20 calls may mislead it (2 seeds of 10): still 80 % of the best in 20,000 uploads."""
+    run = simulate(Window(CEILING), 20_000, noise=1.0, seed=seed)
+    assert run.throughput >= 0.8 * simulate(CEILING, 20_000, noise=1.0, seed=seed).throughput
+
+
+def test_a_spell_in_slow_start_is_caught_up() -> None:
+    """Nobody met trouble, so it climbs by a tenth a round: from 33 to 200 in 2,500 uploads."""
+    run = simulate(Window(200), 5000, lambda now, _: BASE * 4 if 0.1 < now < 1 else BASE)
+    limits = [limit for limit, now in zip(run.limits, run.times, strict=True) if now > 1]
+    assert limits.index(200) <= 2500
 
 
 @pytest.mark.parametrize(("capacity", "ceiling"), [(32, 64), (32, 200), (8, 64)])
@@ -117,10 +135,11 @@ def test_a_vendor_that_serves_20_at_a_time_is_rarely_asked_for_more() -> None:
 
 
 def test_a_hard_limit_that_is_lifted_is_left_behind() -> None:
-    """Trouble long ago does not hold it down for ever."""
-    window = Window(CEILING)
-    simulate(window, 2000, room=20)
-    assert max(simulate(window, 10_000).limits) == CEILING
+    """Carefully past the place where trouble was met, then a tenth more each round: at the top in 1,200 uploads."""
+    run = simulate(Window(CEILING), 6000, room=20, lifted=5.0)
+    uploads = [limit for limit, now in zip(run.limits, run.times, strict=True) if now > 5]
+    assert max(limit for limit, now in zip(run.limits, run.times, strict=True) if now < 5) < 40
+    assert uploads.index(CEILING) <= 1200
 
 
 @pytest.mark.parametrize("factor", [2, 3, 6])
@@ -139,8 +158,8 @@ def test_files_that_are_larger_for_good_become_the_new_normal() -> None:
 
 
 def test_an_old_slow_spell_is_forgotten() -> None:
-    """A spell of eight times the latency, then calm, then three times for good: it comes back to the top."""
-    spells = [(5.0, 1), (25.0, 8), (30.0, 1)]
+    """Two seconds of eight times the latency, calm, then three times for good: it comes back to the top."""
+    spells = [(5.0, 1), (7.0, 8), (15.0, 1)]
     run = simulate(Window(CEILING), 30_000, lambda now, _: BASE * next((x for end, x in spells if now < end), 3))
     assert run.limits[-1] == CEILING
 
@@ -169,6 +188,15 @@ def test_a_burst_of_trouble_counts_once() -> None:
     assert window.limit == 20
     window.troubled(11.0, 10.5)
     assert window.limit == 16
+
+
+def test_trouble_at_the_ceiling_costs_a_fifth() -> None:
+    """Half is for slow start, whose last step may have been twice too far; at the ceiling that is over."""
+    window = Window(8)
+    for _ in range(3):
+        window.succeeded(1.0, BASE, 8)
+    window.troubled(2.0, 1.9)
+    assert window.limit == 6
 
 
 def test_a_success_that_began_before_trouble_does_not_grow_it() -> None:
