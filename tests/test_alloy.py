@@ -240,7 +240,8 @@ async def test_a_token_that_ended_early_is_renewed_during_describe_and_octets(ar
     """401 with 4012: one new login, and the same step again."""
     row(archive, "a.pdf")
     row(archive, "b.pdf")
-    async with started(bearer_calls=1) as sandbox:
+    async with started() as sandbox:
+        sandbox.alloy.access.uses = 1
         assert (await upload(archive, sandbox, concurrency=1)).completed == 2
         assert counts(sandbox) == {"login": 4, "init": 3, "put": 4}
         assert all(document.puts == 1 for document in sandbox.alloy.documents)
@@ -249,7 +250,8 @@ async def test_a_token_that_ended_early_is_renewed_during_describe_and_octets(ar
 
 async def test_a_token_that_ended_early_is_renewed_during_a_list() -> None:
     """As during an upload."""
-    async with started(bearer_calls=1) as sandbox, client_of(bearer_adapter(sandbox)) as client:
+    async with started() as sandbox, client_of(bearer_adapter(sandbox)) as client:
+        sandbox.alloy.access.uses = 1
         for _ in range(2):
             assert await client.list_documents("P-1") == []
         assert counts(sandbox) == {"login": 2, "list": 3}
@@ -260,14 +262,15 @@ async def test_a_second_4012_is_final(archive: Archive, rows: int) -> None:
     """A vendor that takes no token stops the lane, after one repetition; the rows that were not sent stay pending."""
     for number in range(rows):
         row(archive, f"{number}.pdf")
-    async with started(bearer_calls=0) as sandbox:
+    async with started() as sandbox:
+        sandbox.alloy.access.uses = 0
         summary = await upload(archive, sandbox, concurrency=1)
         assert (summary.failed, summary.pending) == (1, rows - 1)
         assert counts(sandbox) == {"login": 2, "init": 2}
         (end,) = archive.ended().values()
         assert (end.stage, end.error_code) == ("init", "token_expired")
         assert "4012" in (end.error or "")
-        sandbox.alloy.access._options = AlloyOptions()  # the vendor's trouble is over
+        sandbox.alloy.access.uses = None
         assert (await upload(archive, sandbox)).completed == rows
 
 
@@ -285,7 +288,8 @@ async def test_a_second_4012_of_the_octets_is_final(archive: Archive) -> None:
 async def test_a_token_that_ended_early_is_renewed_during_a_download(archive: Archive) -> None:
     """As during a list."""
     row(archive)
-    async with started(bearer_calls=1) as sandbox, client_of(bearer_adapter(sandbox)) as client:
+    async with started() as sandbox, client_of(bearer_adapter(sandbox)) as client:
+        sandbox.alloy.access.uses = 1
         await upload(archive, sandbox)
         (document,) = sandbox.alloy.documents
         assert await client.download_document("P-1", document.token) == [("a.pdf", b"abc")]

@@ -353,8 +353,9 @@ async def test_a_login_by_the_header() -> None:
 
 
 async def test_a_token_can_end_early() -> None:
-    """By a switch, after so many calls, whatever the login said."""
-    async with talking(options=AlloyOptions(bearer_calls=2)) as client:
+    """After so many calls, where a test says so, and whatever the login said."""
+    async with talking() as client:
+        client.sandbox.alloy.access.uses = 2
         for _ in range(2):
             bearer = {"Authorization": f"Bearer {(await client.login())[1]['access_token']}"}
             assert [(await client("GET", DOCUMENTS, bearer))[0] for _ in range(3)] == [200, 200, 401]

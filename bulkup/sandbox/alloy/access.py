@@ -20,6 +20,9 @@ from bulkup.sandbox.steps import Step, json_answer
 class Access:
     """Basic and bearer credentials.
 
+    Attributes:
+        uses: for how many calls a bearer token is good, whatever the login said; None: any number. A test sets it.
+
     Args:
         stage: what all stand-ins share; token and secret are made from its seed.
         options: how long a bearer token is good, and how a login is answered.
@@ -34,6 +37,7 @@ class Access:
         self._errors = errors
         self._bearers: dict[str, float] = {}
         self._calls: Counter[str] = Counter()
+        self.uses: int | None = None
 
     def steps(self) -> Iterable[Step]:
         """The OAuth2 login."""
@@ -48,7 +52,7 @@ class Access:
         if until is None:
             refuse(401, 4011, "Unauthorized", "the credentials are missing or wrong")
         self._calls[given] += 1
-        worn = self._options.bearer_calls is not None and self._calls[given] > self._options.bearer_calls
+        worn = self.uses is not None and self._calls[given] > self.uses
         if worn or self._stage.clock() >= until:
             words = "The supplied bearer token has expired. Please obtain a new one."
             refuse(401, 4012, "Unauthorized", words, breach=False)

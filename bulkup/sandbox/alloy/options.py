@@ -16,7 +16,6 @@ class AlloyOptions(VendorOptions):
         entities: the entities that exist; None: all.
         agents: the e-mail addresses of the account's agents; None: any address.
         bearer_life: how long a bearer token is good.
-        bearer_calls: for how many calls at most, whatever the login said; None: any number.
         login_answer: which form a login answers in: that of how it was asked (``asked``), OAuth2's (``oauth``), or the
             one before it (``former``).
         created: the status of a describe call.
@@ -37,7 +36,6 @@ class AlloyOptions(VendorOptions):
     entities: frozenset[str] | None = None
     agents: frozenset[str] | None = None
     bearer_life: float = Field(default=3600, gt=0)
-    bearer_calls: int | None = Field(default=None, ge=0)
     login_answer: Literal["asked", "oauth", "former"] = "asked"
     created: Literal[200, 201] = 200
     required: frozenset[str] = frozenset({"name", "extension", "type"})
