@@ -31,6 +31,7 @@ from bulkup.schedule import Backoff
 from bulkup.track import Following, Tracker
 from tests.conftest import Archive
 from tests.test_lightreach_documents import Vendor
+from tests.test_resume import rewind
 
 API = "/loanpro/api/public/api/1"
 
@@ -395,6 +396,50 @@ async def test_somebody_elses_record_is_not_put_away(archive: Archive, other: di
         theirs, lost, ours = sandbox.loanpro.documents
         assert (theirs.archived, lost.archived, ours.archived) == (archived, 1, 0)
         assert counts(sandbox)["update"] == 1
+
+
+INTERRUPTED = "state = 'initiated', stored_at = NULL, finished_at = NULL"
+
+
+@pytest.mark.parametrize("options", [{}, {"file_url": False}, {"ids": "number", "attachment_before": "empty"}])
+async def test_an_interrupted_transfer_that_arrived(archive: Archive, options: dict[str, Any]) -> None:
+    """The record has as many bytes as were sent, and they can be read where it says: only the update is left."""
+    row(archive, description="kept")
+    async with started(**options) as sandbox:
+        await archive.upload(sandbox)
+        rewind(archive, INTERRUPTED)
+        assert (await archive.upload(sandbox)).completed == 1
+        assert (counts(sandbox)["init"], counts(sandbox)["put"], counts(sandbox)["update"]) == (1, 1, 2)
+
+
+@pytest.mark.parametrize("before", ["declared", "empty"])
+async def test_an_interrupted_transfer_that_did_not_arrive(archive: Archive, before: str) -> None:
+    """It is sent again under a new record, and the old one is archived."""
+    row(archive)
+    async with started(attachment_before=before) as sandbox:
+        await archive.upload(sandbox)
+        rewind(archive, INTERRUPTED)
+        (first,) = sandbox.loanpro.documents
+        first.stored = None
+        del sandbox.store._objects[first.key]
+        assert (await archive.upload(sandbox)).completed == 1
+        assert [(r.archived, r.stored is not None) for r in sandbox.loanpro.documents] == [(1, False), (0, True)]
+        assert history(archive) == [("89", "archived")]
+
+
+async def test_an_interrupted_transfer_that_nothing_tells_of(archive: Archive) -> None:
+    """The URL of the record's file is refused: the row is unknown, and not sent again, until the vendor tells."""
+    row(archive)
+    async with started() as sandbox:
+        await archive.upload(sandbox)
+        rewind(archive, INTERRUPTED)
+        sandbox.faults = Faults(rules=(Rule(kind="status", vendor="loanpro", step="download", status=403),))
+        for _ in range(2):
+            summary = await archive.upload(sandbox)
+            assert (summary.unknown, summary.exit_code) == (1, 3)
+        sandbox.faults = Faults()
+        assert (await archive.upload(sandbox)).completed == 1
+        assert (counts(sandbox)["init"], counts(sandbox)["put"]) == (1, 1)
 
 
 # --- lists ----------------------------------------------------------------------------------------------------------
