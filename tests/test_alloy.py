@@ -279,9 +279,22 @@ async def test_a_second_4012_of_the_octets_is_final(archive: Archive) -> None:
     """One repetition of the PUT, as of every step."""
     row(archive)
     async with started() as sandbox:
-        watch(sandbox, "put", lambda: sandbox.alloy.access.expire() if counts(sandbox)["put"] < 9 else None)
+        refuse_octets(sandbox, times=9)
         assert (await upload(archive, sandbox)).failed == 1
         assert counts(sandbox) == {"login": 2, "init": 1, "put": 2}
+
+
+def refuse_octets(sandbox: Sandbox, times: int) -> None:
+    """Let no token be good for a PUT, so many times."""
+    access = sandbox.alloy.access
+    check = access.check
+
+    def checked(request: Any) -> None:
+        if request.method == "PUT" and counts(sandbox)["put"] <= times:
+            access.expire()
+        check(request)
+
+    access.check = checked  # type: ignore[method-assign] # the stand-in's tokens are good for all calls alike
 
 
 @pytest.mark.xfail(reason="what is fetched with credentials is not asked for again (bulkup/api.py)", strict=True)
@@ -548,20 +561,24 @@ async def test_5xx_is_tried_again(archive: Archive, step: str, status: int) -> N
 @pytest.mark.parametrize("headers", ["all", "reset"])
 @pytest.mark.parametrize("step", ["init", "put"])
 async def test_429_holds_all_workers_back(archive: Archive, step: str, headers: str) -> None:
-    """For as long as ``retry-after`` says or, without it, until ``alloy-ratelimit-reset``."""
+    """For as long as ``retry-after`` says or, without it, until ``alloy-ratelimit-reset``: then all go on."""
     at = Time()
+    at.open.clear()
     for number in range(12):
         row(archive, f"{number}.pdf")
-    came: list[float] = []
     limited = Rule(kind="status", step=step, status=429, times=1)
     async with started(limited, clock=lambda: at.now, rate_headers=headers, rate_reset=30) as sandbox:
-        begin = at.now
-        watch(sandbox, step, lambda: came.append(at.now - begin))
-        assert (await run(archive, sandbox, at.clock, concurrency=3)).completed == 12
+        uploading = asyncio.create_task(run(archive, sandbox, at.clock, concurrency=3))
+        try:
+            await until(lambda: at.waiting == 3, seconds=5)
+            assert counts(sandbox)[step] <= 3  # what was on its way beside the one that was refused
+        finally:
+            begin = at.now
+            at.open.set()
+            assert (await uploading).completed == 12
+        assert at.now >= begin + 30
         assert counts(sandbox)[step] == 13
-    assert sum(moment < 30 for moment in came) <= 2  # what was on its way beside the one that was refused
-    assert len(came) == 12
-    assert held(sandbox) == [(name, b"abc") for name, _ in held(sandbox)]
+        assert all(content == b"abc" for _, content in held(sandbox))
 
 
 @pytest.mark.xfail(reason="transfers to the API itself have a pace of their own (bulkup/deliver.py)", strict=True)
@@ -604,19 +621,6 @@ async def test_a_limit_that_is_longer_than_the_patience_stops_the_vendor(archive
         assert any("it asks to wait" in text for text in archive.notices())
         sandbox.faults = Faults()
         assert (await archive.upload(sandbox)).completed == 10
-
-
-def watch(sandbox: Sandbox, step: str, note: Callable[[], None]) -> None:
-    """Be told when the stand-in takes a request of a step."""
-    access, method = sandbox.alloy.access, {"init": "POST", "put": "PUT"}[step]
-    check = access.check
-
-    def checked(request: Any) -> None:
-        if request.method == method:
-            note()
-        check(request)
-
-    access.check = checked  # type: ignore[method-assign] # what the stand-in saw has no event
 
 
 # --- a token is used again ------------------------------------------------------------------------------------------
