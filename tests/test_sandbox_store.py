@@ -98,7 +98,7 @@ async def test_expired_url() -> None:
         clock.now += 0.01
         status, text = await client.put(file["uploadUrl"], b"def", {"Content-Type": PDF})
         assert status == 403
-        assert "<Code>AccessDenied</Code><Message>Request has expired</Message>" in text
+        assert "<Code>AccessDenied</Code><Message>Request has expired</Message><X-Amz-Expires>" in text
         assert client.sandbox.store.read(key_of(file)) == b"abc"
 
 

@@ -44,11 +44,11 @@ def plain_error(status: int, message: str | None, extra: Mapping[str, object]) -
     return xml_error(status, code, message or words, {name: str(value) for name, value in extra.items()})
 
 
-def expired(dialect: Dialect, expires: float, now: float) -> web.Response:
+def expired(dialect: Dialect, life: str, expires: float, now: float) -> web.Response:
     """The URL's time is over: B1, or G1 of Google Cloud Storage."""
     if dialect == "gcs":
         return _answer(400, {"Code": "ExpiredToken", "Message": "The provided token has expired."})
-    times = {"Expires": _iso(expires), "ServerTime": _iso(now)}
+    times = {"X-Amz-Expires": life, "Expires": _iso(expires), "ServerTime": _iso(now)}
     return xml_error(403, "AccessDenied", "Request has expired", times)
 
 

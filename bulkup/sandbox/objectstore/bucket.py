@@ -138,7 +138,7 @@ class Bucket:
         if verdict is not Verdict.GOOD:
             what, answer = self._judged(verdict, request, content_type, now)
         elif key in self._spoilt:
-            return answers.expired(self._dialect, now, now)
+            return answers.expired(self._dialect, request.query.get("X-Amz-Expires", ""), now, now)
         elif unsigned := ",".join(name for name in headers if name[:6].lower() == "x-amz-"):
             what, answer = f"unsigned header {unsigned}", answers.unsigned_headers(unsigned)
         else:
@@ -151,7 +151,9 @@ class Bucket:
     ) -> tuple[str, web.Response]:
         """The breach in words, and the store's answer to it."""
         if verdict is Verdict.EXPIRED:
-            return "expired URL", answers.expired(self._dialect, until(request.raw_path), now)
+            return "expired URL", answers.expired(
+                self._dialect, request.query.get("X-Amz-Expires", ""), until(request.raw_path), now
+            )
         if verdict is Verdict.INCOMPLETE:
             return "incomplete URL", answers.incomplete()
         what = f"the URL or its Content-Type ({content_type or 'none'}) is not as signed"
