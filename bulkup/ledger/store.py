@@ -193,7 +193,7 @@ class Ledger:
             write(self._connection, marks)
 
     def release(self, keys: Sequence[str]) -> list[str]:
-        """Make failed rows pending again that no run would repeat by itself; gives the keys of those that were failed.
+        """Make failed rows pending again that no run would repeat by itself; gives the keys of all that are failed.
 
         A record that the vendor made for one is its orphan from now on.
         """
@@ -203,7 +203,7 @@ class Ledger:
             found = list(self._connection.scalars(select(d.key).where(failed)))
             again = {"state": State.PENDING.value, "retriable": True, "orphan": func.coalesce(d.document_id, d.orphan)}
             nothing = dict.fromkeys(("document_id", "job_id", "stored_at", "stage", "error_code", "error"))
-            self._connection.execute(update(documents).where(failed).values(**again, **nothing))
+            self._connection.execute(update(documents).where(failed, ~d.retriable).values(**again, **nothing))
         return found
 
     def finish_run(self, run_id: str, now: str, summary: Mapping[str, object]) -> None:

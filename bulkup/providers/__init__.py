@@ -55,14 +55,20 @@ PROVIDERS: Mapping[str, Provider] = {
         traits=LoanPro.traits,
         adapter=LoanPro,
         credentials=(("token", "instance_id"),),
-        settings={"token": str, "instance_id": str, "update_path": str},
+        settings={"token": str, "instance_id": str, "update_path": str, "download_path": str},
     ),
     "alloy": Provider(
         columns=AlloyColumns,
         traits=Alloy.traits,
         adapter=Alloy,
         credentials=(("token", "secret"),),
-        settings={"token": str, "secret": str, "auth": Literal["basic", "bearer"]},
+        settings={
+            "token": str,
+            "secret": str,
+            "auth": Literal["basic", "bearer"],
+            "extensions": str,
+            "max_size": NonNegativeInt,
+        },
     ),
     "kompliant": Provider(
         columns=KompliantColumns,
