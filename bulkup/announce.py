@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-from bulkup.api import Api
+from bulkup.api import Api, Dated
 from bulkup.decide import ambiguous, init_again, wants_fallback
 from bulkup.door import Doors
 from bulkup.errors import StepError
@@ -114,9 +114,9 @@ class _Init:
     async def _init(self) -> Announced:
         await self._put_away()
         async with self._passing():
-            asked = self._tools.clock.monotonic()
+            api = Dated(self._api, self._tools.clock)
             try:
-                ticket = await self._api.adapter.init(self._api, self._outgoing)
+                ticket = await self._api.adapter.init(api, self._outgoing)
             except StepError as error:
                 self.lost |= ambiguous(error.failure)
                 raise
@@ -126,7 +126,7 @@ class _Init:
                     for o, remote_id in zip(self._outgoing, ticket.remote_ids, strict=True)
                 )
             )
-        return Announced(ticket, asked, resumed=False)
+        return Announced(ticket, api.sent, resumed=False)
 
     async def _resume(self) -> Announced | None:
         adapter = self._api.adapter

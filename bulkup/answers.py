@@ -112,7 +112,8 @@ def judge_store(status: int, headers: Mapping[str, str], body: bytes, secrets: I
     if expired:
         word, again = "url_expired", Again.FRESH
     elif transient:
-        word, again = _WORDS.get(status) or ("store_error" if status >= _SERVER_ERROR else "store_timeout"), Again.SAME
+        told = "rate_limited" if code == "SlowDown" else _WORDS.get(status)
+        word, again = told or ("store_error" if status >= _SERVER_ERROR else "store_timeout"), Again.SAME
     elif "not yet valid" in message or code == "RequestTimeTooSkewed":
         word, again = "clock_skew", Again.NEVER
         words += " (is this machine's clock right?)"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from urllib.parse import urlencode, urlsplit
 
 import anyio
@@ -13,15 +14,16 @@ import orjson
 
 from bulkup.answers import judge_api, judge_store
 from bulkup.clock import Clock
+from bulkup.decide import wants_fallback
 from bulkup.errors import StepError
 from bulkup.http import Limits, Request, Response, Stream, Transport, body_of
 from bulkup.model import Again, Failure
-from bulkup.pace import Pacer
 from bulkup.providers.base import Adapter, Answer, Caller, Explainer, Job, Json, Renewable
 from bulkup.retry import retrying
 from bulkup.schedule import Backoff
 from bulkup.secret import SignedUrl
 from bulkup.track import Probe, Tracker
+from bulkup.traffic import Traffic
 
 log = logging.getLogger("bulkup.api")
 
@@ -40,7 +42,7 @@ class Api:
         backoff: retries of calls that may be repeated (RFC 9110, 9.2.2); a POST is sent once.
         clock: time and chance.
         tracker: follows jobs.
-        pacer: shared by everything that talks to this vendor.
+        traffic: shared by everything that talks to this vendor.
         asking: bounds the calls at a time that only ask; inits have their workers as bound.
     """
 
@@ -53,7 +55,7 @@ class Api:
         backoff: Backoff,
         clock: Clock,
         tracker: Tracker,
-        pacer: Pacer,
+        traffic: Traffic,
         asking: anyio.Semaphore,
     ) -> None:
         self.adapter = adapter
@@ -62,7 +64,7 @@ class Api:
         self._backoff = backoff
         self._clock = clock
         self._tracker = tracker
-        self._pacer = pacer
+        self.traffic = traffic
         self._asking = asking
         self._renewing = anyio.Lock()
         self._lifetime = 0.0
@@ -78,7 +80,7 @@ class Api:
             backoff=self._backoff,
             clock=self._clock,
             tracker=self._tracker,
-            pacer=self._pacer,
+            traffic=self.traffic,
             asking=self._asking,
         )
 
@@ -94,11 +96,13 @@ class Api:
         json: object = None,
         params: Mapping[str, str] | None = None,
         repeatable: bool = False,
+        leaves: Callable[[], None] | None = None,
     ) -> Answer:
-        """See `Caller.call`."""
+        """See `Caller.call`; ``leaves`` is called when an init is about to be sent."""
         body = b"" if json is None else orjson.dumps(json)
         if method not in _IDEMPOTENT and not repeatable:
-            return await self._once(method, path, body, params, fresh=not self.adapter.traits.repeatable_init)
+            fresh = not self.adapter.traits.repeatable_init
+            return await self._once(method, path, body, params, leaves=leaves or _nobody, fresh=fresh)
 
         async def ask() -> Answer:
             async with self._asking:
@@ -117,25 +121,30 @@ class Api:
             return await self._once("POST", job.poll, orjson.dumps(job.json), None)
 
     async def _once(
-        self, method: str, path: str, body: bytes, params: Mapping[str, str] | None, *, fresh: bool = False
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        params: Mapping[str, str] | None,
+        *,
+        leaves: Callable[[], None] | None = None,
+        fresh: bool = False,
     ) -> Answer:
         """One call, once more with a new token if the old one ran out.
 
         Args:
+            leaves: see `call`; given for an init only.
             fresh: over a connection of its own: on a kept one the server may be hanging up just now, and then nobody
                 knows whether the call arrived.
         """
         await self._ready()
         used = self.adapter
-        response = await self._send(method, path, body, params, fresh=fresh)
-        failure = self.judge(response)
-        if failure is not None and await self.renewed(used, failure):
-            response = await self._send(method, path, body, params, fresh=fresh)
-            failure = self.judge(response)
-        if failure is not None:
-            self._pacer.hold(failure.retry_after)
-            raise StepError(failure)
-        return Answer(response.status, response.headers, response.body)
+        try:
+            return await self._send(method, path, body, params, leaves=leaves, fresh=fresh)
+        except StepError as error:
+            if not await self.renewed(used, error.failure):
+                raise
+        return await self._send(method, path, body, params, leaves=leaves, fresh=fresh)
 
     async def follow(self, job: Job) -> Json:
         """See `Caller.follow`."""
@@ -145,15 +154,16 @@ class Api:
     async def listen(self, path: str, limits: Limits) -> AsyncIterator[Stream]:
         """An answer without end, such as Server-Sent Events; raises `StepError` if the vendor refuses it."""
         await self._ready()
-        await self._pacer.turn()
-        request = self._request("GET", path, b"", None, (("Accept", "text/event-stream"),))
-        async with self._transport.stream(request, limits) as stream:
-            log.debug("GET %s -> %d", path, stream.response.status)
-            failure = self.judge(stream.response)
-            if failure is not None:
-                self._pacer.hold(failure.retry_after)
-                raise StepError(failure)
-            yield stream
+        async with AsyncExitStack() as stack:
+
+            async def opened() -> Stream:
+                request = self._request("GET", path, b"", None, (("Accept", "text/event-stream"),))
+                stream = await stack.enter_async_context(self._transport.stream(request, limits))
+                log.debug("GET %s -> %d", path, stream.response.status)
+                _pass(self.judge(stream.response))
+                return stream
+
+            yield await self.traffic.carry(self._host, opened)
 
     async def fetch(self, url: SignedUrl, *, auth: bool) -> bytes:
         """See `Caller.fetch`."""
@@ -163,12 +173,19 @@ class Api:
         async def once() -> bytes:
             headers = await self.headers("GET", urlsplit(url.value).path) if auth else ()
             response = await self._transport.send(Request("GET", url.value, headers), self._limits)
-            failure = self.judge(response) if auth else judge_store(response.status, response.headers, response.body)
-            if failure is not None:
-                raise StepError(failure)
+            _pass(self.judge(response) if auth else judge_store(response.status, response.headers, response.body))
             return response.body
 
-        return await retrying(once, self._backoff, self._clock)
+        async def attempt() -> bytes:
+            used = self.adapter
+            try:
+                return await self.traffic.carry(url, once)
+            except StepError as error:
+                if not auth or not await self.renewed(used, error.failure):
+                    raise
+            return await self.traffic.carry(url, once)
+
+        return await retrying(attempt, self._backoff, self._clock)
 
     async def measure(self, url: SignedUrl) -> int | None:
         """See `Caller.measure`."""
@@ -182,7 +199,7 @@ class Api:
             length = response.headers.get("content-length", "")
             return int(length) if length.isdecimal() else None
 
-        return await retrying(once, self._backoff, self._clock)
+        return await retrying(partial(self.traffic.carry, url, once), self._backoff, self._clock)
 
     async def headers(self, method: str, path: str) -> tuple[tuple[str, str], ...]:
         """The credentials for a transfer that goes to the API itself."""
@@ -198,13 +215,30 @@ class Api:
         return isinstance(used, Renewable) and failure.code == used.stale and await self._renew(used)
 
     async def _send(
-        self, method: str, path: str, body: bytes, params: Mapping[str, str] | None, *, fresh: bool = False
-    ) -> Response:
-        await self._pacer.turn()
-        request = self._request(method, path, body, params, (("Accept", "application/json"),), fresh=fresh)
-        response = await self._transport.send(request, self._limits)
-        log.debug("%s %s -> %d", method, path, response.status)
-        return response
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        params: Mapping[str, str] | None,
+        *,
+        leaves: Callable[[], None] | None = None,
+        fresh: bool = False,
+    ) -> Answer:
+        async def once() -> Answer:
+            if leaves is not None:
+                leaves()
+            request = self._request(method, path, body, params, (("Accept", "application/json"),), fresh=fresh)
+            response = await self._transport.send(request, self._limits)
+            log.debug("%s %s -> %d", method, path, response.status)
+            _pass(self.judge(response))
+            return Answer(response.status, response.headers, response.body)
+
+        meant = partial(wants_fallback, traits=self.adapter.traits)
+        return await self.traffic.carry(self._host, once, init=leaves is not None, meant=meant)
+
+    @property
+    def _host(self) -> SignedUrl:
+        return SignedUrl(self.adapter.base_url)
 
     def _request(
         self,
@@ -266,12 +300,12 @@ class Api:
         body = orjson.dumps(json)
 
         async def once() -> Answer:
-            response = await self._send(method, path, body, None)
-            failure = self.judge(response)
-            if failure is not None:
-                code = failure.code if failure.again is Again.SAME else "unauthorized"
-                raise StepError(replace(failure, code=code, text=f"login: {failure.text}"))
-            return Answer(response.status, response.headers, response.body)
+            try:
+                return await self._send(method, path, body, None)
+            except StepError as error:
+                failure = error.failure
+                code = "unauthorized" if failure.answered and failure.again is not Again.SAME else failure.code
+                raise StepError(replace(failure, code=code, text=f"login: {failure.text}")) from None
 
         answer = await retrying(once, self._backoff, self._clock)
         now = self._clock.wall()
@@ -280,12 +314,21 @@ class Api:
         return renewed
 
 
-class _Probing:
-    """An `Api` that follows jobs by a `Probe`."""
+def _pass(failure: Failure | None) -> None:
+    """Go on, unless something failed."""
+    if failure is not None:
+        raise StepError(failure)
 
-    def __init__(self, api: Api, probe: Probe) -> None:
+
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
+class _Through:
+    """Calls that go through to an `Api`."""
+
+    def __init__(self, api: Api) -> None:
         self._api = api
-        self._probe = probe
 
     async def call(
         self,
@@ -296,13 +339,43 @@ class _Probing:
         params: Mapping[str, str] | None = None,
         repeatable: bool = False,
     ) -> Answer:
-        return await self._api.call(method, path, json=json, params=params, repeatable=repeatable)
+        return await self._api.call(method, path, json=json, params=params, repeatable=repeatable, leaves=self._leaves)
 
     async def follow(self, job: Job) -> Json:
-        return await self._probe.follow(self._api, job)
+        return await self._api.follow(job)
 
     async def fetch(self, url: SignedUrl, *, auth: bool) -> bytes:
         return await self._api.fetch(url, auth=auth)
 
     async def measure(self, url: SignedUrl) -> int | None:
         return await self._api.measure(url)
+
+    def _leaves(self) -> None:
+        """An init is about to be sent."""
+
+
+class Dated(_Through):
+    """An `Api` for one init, that notes when it was sent.
+
+    Attributes:
+        sent: by the monotonic clock; before any wait for a turn it is too early to count a URL's life from.
+    """
+
+    def __init__(self, api: Api, clock: Clock) -> None:
+        super().__init__(api)
+        self.sent = clock.monotonic()
+        self._clock = clock
+
+    def _leaves(self) -> None:
+        self.sent = self._clock.monotonic()
+
+
+class _Probing(_Through):
+    """An `Api` that follows jobs by a `Probe`."""
+
+    def __init__(self, api: Api, probe: Probe) -> None:
+        super().__init__(api)
+        self._probe = probe
+
+    async def follow(self, job: Job) -> Json:
+        return await self._probe.follow(self._api, job)

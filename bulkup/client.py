@@ -14,7 +14,6 @@ from bulkup.api import Api
 from bulkup.clock import Clock
 from bulkup.errors import ConfigError
 from bulkup.http import Http
-from bulkup.pace import Pacer
 from bulkup.providers import PROVIDERS
 from bulkup.providers.base import (
     Archiver,
@@ -28,6 +27,7 @@ from bulkup.providers.base import (
 )
 from bulkup.providers.remote import RemoteDocument
 from bulkup.track import Tracker
+from bulkup.traffic import Traffic
 
 T = TypeVar("T")
 
@@ -157,6 +157,6 @@ async def connect(
             clock=clock,
             tracker=Tracker(terms.following, terms.limits, clock),
             asking=anyio.Semaphore(terms.concurrency),
-            pacer=Pacer(clock, terms.backoff.patience),
+            traffic=Traffic(provider, terms, clock),
         )
         yield Client(api)

@@ -6,14 +6,15 @@ Credentials come from the environment (``BULKUP_LIGHTREACH_TOKEN``) or from a fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from bulkup.budget import Budget, Failures, duration, failures
 from bulkup.errors import ConfigError
 from bulkup.http import Limits
 from bulkup.plan import OnChange
@@ -23,6 +24,11 @@ from bulkup.schedule import Backoff
 from bulkup.terms import Terms
 
 
+def _given(parse: Callable[[str], object]) -> Callable[[object], object]:
+    """Read a setting's text; what is no text stays as it is."""
+    return lambda value: parse(value) if isinstance(value, str) else value
+
+
 class Settings(BaseSettings):
     """What the command line and ``BULKUP_...`` set; seconds where not said otherwise. See `bulkup.terms.Terms`."""
 
@@ -30,6 +36,8 @@ class Settings(BaseSettings):
 
     ledger: Path = Path("bulkup.db")
     concurrency: int = Field(16, ge=1, le=1000)
+    adaptive: bool = True
+    rate: float | None = Field(None, gt=0)
     timeout: float = Field(30.0, gt=0)
     connect_timeout: float = Field(10.0, gt=0)
     stall_timeout: float = Field(30.0, gt=0)
@@ -39,11 +47,16 @@ class Settings(BaseSettings):
     drain: float = Field(30.0, ge=0)
     on_change: OnChange = OnChange.UPLOAD
     allow_empty: bool = False
+    max_failures: Annotated[Failures | None, BeforeValidator(_given(failures))] = None
+    max_duration: Annotated[float | None, BeforeValidator(_given(duration))] = None
+    max_requests: int | None = Field(None, gt=0)
 
     def terms(self) -> Terms:
         """The same, as the engine takes it."""
         return Terms(
             concurrency=self.concurrency,
+            adaptive=self.adaptive,
+            rate=self.rate,
             limits=Limits(self.connect_timeout, self.timeout, self.stall_timeout),
             backoff=Backoff(patience=self.retry_for),
             job_timeout=self.job_timeout,
@@ -51,6 +64,7 @@ class Settings(BaseSettings):
             drain=self.drain,
             on_change=self.on_change,
             allow_empty=self.allow_empty,
+            budget=Budget(self.max_failures, self.max_duration, self.max_requests),
         )
 
 

@@ -13,6 +13,9 @@ from bulkup.model import CREDENTIALS_REFUSED, Again, Failure, Traits, Upload
 MAX_ROUNDS = 4
 """Inits made for one document in one run, before its URL counts as unusable."""
 
+VENDOR_DOWN = "vendor_down"
+"""The code of a failure that says: a server did not answer for so long that nothing more is sent to it now."""
+
 _TOO_MANY = 429
 _BAD_REQUEST = 400
 _SERVER_ERROR = 500
@@ -100,12 +103,17 @@ def ambiguous(failure: Failure) -> bool:
     return (not failure.answered and failure.again is Again.SAME) or (failure.status or 0) >= _SERVER_ERROR
 
 
+def slow_down(failure: Failure) -> bool:
+    """Whether a server says that requests follow each other too fast."""
+    return failure.sent and failure.code == "rate_limited"
+
+
 def stops_lane(failure: Failure, patience: float) -> bool:
     """Whether every other row of this vendor would fail alike: wrong credentials, nobody there, or told to stay away.
 
     Args:
         patience: how long one step may be retried, in seconds.
     """
-    if failure.code in CREDENTIALS_REFUSED | {"unreachable", "tls_failed"}:
+    if failure.code in CREDENTIALS_REFUSED | {"unreachable", "tls_failed", VENDOR_DOWN}:
         return True
     return failure.retry_after is not None and failure.retry_after > patience

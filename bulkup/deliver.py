@@ -10,13 +10,12 @@ from typing import TypeVar
 from bulkup.answers import judge_store, ok
 from bulkup.api import Api
 from bulkup.content import Source
-from bulkup.decide import ambiguous, transfer_again
+from bulkup.decide import ambiguous, transfer_again, wants_fallback
 from bulkup.errors import StepError
 from bulkup.events import Transferred
 from bulkup.http import Response
 from bulkup.ledger import Stored
 from bulkup.model import Columns, Document, Failure, Reply, Ticket, Upload
-from bulkup.pace import Pacer
 from bulkup.retry import retrying
 from bulkup.tools import Tools
 from bulkup.transfer import Part, transfer
@@ -65,7 +64,6 @@ class Courier:
     def __init__(self, tools: Tools, fan_out: FanOut[Reply | Undelivered]) -> None:
         self._tools = tools
         self._fan_out = fan_out
-        self._pacer = Pacer(tools.clock, tools.terms.backoff.patience)
 
     async def deliver(
         self,
@@ -111,26 +109,30 @@ class Courier:
         parts = [Part(document.filename, sources[document.id]) for document in carried]
         uncertain = False
 
-        async def once() -> Reply:
+        async def once(*, renewed: bool = False) -> Reply:
             nonlocal uncertain
-            await self._pacer.turn()
             used = api.adapter
+            credentials = await api.headers(upload.method, upload.url.value) if upload.auth else ()
+            attempt = partial(
+                transfer,
+                upload,
+                parts,
+                credentials=credentials,
+                judge=api.judge if upload.auth else partial(_judge_store, upload),
+                expired=lambda: self._tools.clock.monotonic() >= ends,
+                transport=self._tools.transport,
+                limits=self._tools.terms.limits,
+                executor=self._tools.files,
+            )
+            meant = partial(wants_fallback, traits=api.adapter.traits)
             try:
-                return await transfer(
-                    upload,
-                    parts,
-                    credentials=await api.headers(upload.method, upload.url.value) if upload.auth else (),
-                    judge=api.judge if upload.auth else partial(_judge_store, upload),
-                    expired=lambda: self._tools.clock.monotonic() >= ends,
-                    transport=self._tools.transport,
-                    limits=self._tools.terms.limits,
-                    executor=self._tools.files,
+                return await api.traffic.carry(
+                    upload.url, attempt, first=not upload.is_init, init=upload.is_init, meant=meant
                 )
             except StepError as error:
-                self._pacer.hold(error.failure.retry_after)
                 uncertain |= ambiguous(error.failure)
-                if upload.auth and await api.renewed(used, error.failure):
-                    return await once()  # a 401 proves that nothing happened
+                if upload.auth and not renewed and await api.renewed(used, error.failure):
+                    return await once(renewed=True)  # a 401 proves that nothing happened
                 raise
 
         try:

@@ -29,22 +29,25 @@ from bulkup.api import Api
 from bulkup.clock import Clock
 from bulkup.deliver import Undelivered
 from bulkup.errors import BulkupError, DefectError
-from bulkup.events import Event, Notice, RunStarted, Subscriber, Summary, Tally
+from bulkup.events import DocumentEnded, Event, Notice, RunStarted, Subscriber, Summary, Tally, Transferred
 from bulkup.feed import LedgerReader, feed, reconcile
 from bulkup.http import Transport
 from bulkup.journal import Journal
 from bulkup.lane import Lane
 from bulkup.ledger import Ledger
 from bulkup.model import SKIPPED, Reply, State
-from bulkup.pace import Pacer
 from bulkup.plan import Batch
 from bulkup.providers.base import Adapter
 from bulkup.tasks import gather, in_thread, task_group, threads
 from bulkup.terms import Terms
 from bulkup.tools import Tools
 from bulkup.track import Tracker
+from bulkup.traffic import Traffic
+from bulkup.watch import Watch, Watched
 
 _FILE_THREADS = 8
+_LOOK_EVERY = 0.2
+"""Seconds between two looks at what a run has cost so far, and at whether anything moves."""
 
 
 class Run:
@@ -80,25 +83,31 @@ class Run:
         self._ledger = ledger
         self._ledger_thread = ledger_thread
         self._adapters = adapters
-        self._transport = transport
+        self._watch = Watch()
+        self._transport = Watched(transport, self._watch)
         self._terms = terms
         self._clock = clock
         self._tally = Tally()
         self._subscribers: tuple[Subscriber, ...] = (self._tally, *subscribers)
         self._lanes: list[Lane] = []
         self._interrupts = 0
+        self._limited = False
+        self._began = clock.monotonic()
         self._working = anyio.CancelScope()
 
     def interrupt(self) -> None:
         """Once: take no more rows, finish what is in flight within the drain time. Twice: stop now."""
         self._interrupts += 1
         if self._interrupts == 1:
-            self._emit(Notice(f"stopping: finishing what is in flight, {self._terms.drain:g} s at most"))
-            self._working.deadline = anyio.current_time() + self._terms.drain
-            for lane in self._lanes:
-                lane.stop()
+            self._wind_down()
         else:
             self._working.cancel()
+
+    def _wind_down(self) -> None:
+        self._emit(Notice(f"stopping: finishing what is in flight, {self._terms.drain:g} s at most"))
+        self._working.deadline = anyio.current_time() + self._terms.drain
+        for lane in self._lanes:
+            lane.stop()
 
     async def run(self, *, signals: bool = False) -> Summary:
         """Carry it out.
@@ -113,7 +122,6 @@ class Run:
             return await self._run()
 
     async def _run(self) -> Summary:
-        began = self._clock.monotonic()
         hosts = {name: adapter.base_url for name, adapter in self._adapters.items()}
         self._emit(RunStarted(self._run_id, self._rows, self._ledger.name, hosts))
         with threads(_FILE_THREADS, "files") as files:
@@ -129,22 +137,52 @@ class Run:
                 self._terms,
                 self._clock,
                 self._emit,
+                self._watch,
                 ledger.claimed,
             )
             try:
                 async with task_group() as group:
                     group.start_soon(journal.run)
-                    with self._working:
-                        await gather(
-                            [partial(self._lane, adapter, tools, ledger) for adapter in self._adapters.values()]
-                        )
+                    async with task_group() as guards:
+                        guards.start_soon(self._guard)
+                        with self._working:
+                            await gather(
+                                [partial(self._lane, adapter, tools, ledger) for adapter in self._adapters.values()]
+                            )
+                        guards.cancel_scope.cancel()
                     journal.close()
             except BaseExceptionGroup as errors:
                 raise _first(errors) from None
             finally:
                 for lane in self._lanes:  # whoever still hashes in a thread sees that nobody waits for it
                     lane.stop()
-            return await in_thread(self._ledger_thread, self._summarise, self._clock.monotonic() - began)
+            return await in_thread(self._ledger_thread, self._summarise, self._clock.monotonic() - self._began)
+
+    async def _guard(self) -> None:
+        """Hold the run to its time, and end one in which nothing moves any more."""
+        while True:
+            await anyio.sleep(_LOOK_EVERY)
+            self._count_costs()
+            quiet = self._terms.longest_quiet + max((lane.settle for lane in self._lanes), default=0.0)
+            if self._watch.quiet > quiet:
+                self._emit(Notice(f"nothing has moved for {quiet:.0f} s, so the run ends: {self._watch.waiting()}"))
+                self._working.cancel()
+                return
+
+    def _count_costs(self) -> None:
+        """Stop at the user's limits."""
+        if self._limited or self._interrupts:
+            return
+        spent = self._terms.budget.spent(
+            failed=self._tally.ended[State.FAILED],
+            rows=self._rows,
+            seconds=self._clock.monotonic() - self._began,
+            requests=self._watch.requests,
+        )
+        if spent is not None:
+            self._limited = True
+            self._emit(Notice(f"stopped, no more rows are taken: {spent}"))
+            self._wind_down()
 
     async def _lane(self, adapter: Adapter, tools: Tools, ledger: LedgerReader) -> None:
         """One vendor's feeder, workers and finishers."""
@@ -158,12 +196,12 @@ class Run:
             clock=self._clock,
             tracker=Tracker(terms.following, terms.limits, self._clock),
             asking=anyio.Semaphore(terms.concurrency),
-            pacer=Pacer(self._clock, terms.backoff.patience),
+            traffic=Traffic(adapter.name, terms, self._clock, lambda text: self._emit(Notice(text))),
         )
         async with task_group() as finishers:
             lane = Lane(api, tools, fan_out=partial(_limited, limit), start_soon=finishers.start_soon)
             self._lanes.append(lane)
-            if self._interrupts:
+            if self._interrupts or self._limited:
                 lane.stop()
             await reconcile(lane, tools, ledger)
             sender, receiver = anyio.create_memory_object_stream[Batch](terms.concurrency)
@@ -176,6 +214,8 @@ class Run:
     def _emit(self, event: Event) -> None:
         for subscriber in self._subscribers:
             subscriber(event)
+        if isinstance(event, DocumentEnded | Transferred):
+            self._count_costs()
 
     def _summarise(self, seconds: float) -> Summary:
         """Count twice: what the ledger holds has to be what the manifest's reader counted."""
@@ -191,6 +231,7 @@ class Run:
             bytes=self._tally.bytes,
             seconds=round(seconds, 3),
             interrupted=self._interrupts > 0,
+            limited=self._limited,
         )
         self._ledger.finish_run(self._run_id, self._clock.stamp(), summary.facts())
         if not summary.adds_up:

@@ -60,6 +60,7 @@ class Summary:
         bytes: of the documents completed in this run.
         seconds: from the admission to the end.
         interrupted: the user stopped it.
+        limited: a limit that the user set stopped it.
     """
 
     run_id: str
@@ -72,14 +73,17 @@ class Summary:
     bytes: int
     seconds: float
     interrupted: bool = False
+    limited: bool = False
 
     @property
     def exit_code(self) -> int:
-        """The process's exit code: where several hold, the order is 130, 3, 1."""
+        """The process's exit code: where several hold, the order is 130, 3, 4, 1."""
         if self.interrupted:
             return 130
         if self.unknown:
             return 3
+        if self.limited and self.pending:
+            return 4
         return 1 if self.failed or self.pending else 0
 
     @property

@@ -87,7 +87,12 @@ async def reconcile(lane: Lane, tools: Tools, ledger: LedgerReader) -> None:
 async def feed(lane: Lane, tools: Tools, ledger: LedgerReader, batches: ObjectSendStream[Batch]) -> None:
     """Go through the rows of a run page by page, and hand what has to be sent to the workers."""
     adapter = lane.api.adapter
-    sifter = Sifter(adapter.traits.max_batch, tools.terms.on_change, lambda: lane.stopped)
+
+    def stopped() -> bool:
+        tools.watch.moved()
+        return lane.stopped
+
+    sifter = Sifter(adapter.traits.max_batch, tools.terms.on_change, stopped)
     last: Candidate | None = None
     async with batches:
         while not lane.stopped:

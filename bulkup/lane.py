@@ -7,6 +7,7 @@ marks is the promise of the ledger: `Initiated` is durable before the init is se
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -73,6 +74,7 @@ class Lane:
         self._announcer = Announcer(tools, lambda: self.stopped)
         self._courier = Courier(tools, fan_out)
         self._start_soon = start_soon
+        self._refused: set[str] = set()
         self._tracked = anyio.Semaphore(tools.terms.tracked)
 
     def stop(self, reason: str | None = None) -> None:
@@ -87,11 +89,22 @@ class Lane:
             wait = f" (it asks to wait {failure.retry_after:.0f} s)" if failure.retry_after else ""
             self.stop(failure.text + wait)
 
+    def _stop_target(self, failure: Failure, target: str) -> None:
+        """Send nothing more to a container that the vendor does not know, or does not let us in."""
+        if failure.code in self.api.adapter.traits.target_refusals and target not in self._refused:
+            self._refused.add(target)
+            text = f"{self.api.adapter.name}: {target}: refused, no more of its rows are taken: {failure.text}"
+            self._tools.emit(Notice(text))
+
     async def send(self, batch: Batch) -> None:
         """A worker's work: bring every document of a batch to the store, or to a recorded end."""
         work = [batch]
         while work and not self.stopped:
-            work += await self._round(work.pop())
+            batch = work.pop()
+            if batch.documents[0].target in self._refused:
+                continue
+            async with self.api.traffic.slots.one():
+                work += await self._round(batch)
 
     async def _round(self, batch: Batch) -> list[Batch]:
         """One init with its transfers; returns what has to go another round."""
@@ -99,7 +112,8 @@ class Lane:
         parts = plan.cut(batch, api.adapter.traits.max_batch)
         if len(parts) > 1:
             return parts
-        sources = await self._preflight(batch)
+        with self._doing("preflight"):
+            sources = await self._preflight(batch)
         if not sources:
             return []
         batch = plan.only(batch, sources)
@@ -107,10 +121,12 @@ class Lane:
         await self._tracked.acquire()
         flying: InFlight | None = None
         try:
-            answer = await self._init(api, batch, outgoing)
+            with self._doing("init"):
+                answer = await self._init(api, batch, outgoing)
             if isinstance(answer, list):
                 return answer
-            sent = await self._transfer(api, batch, sources, answer)
+            with self._doing("transfer"):
+                sent = await self._transfer(api, batch, sources, answer)
             if isinstance(sent, list):
                 return sent
             flying = sent
@@ -162,6 +178,7 @@ class Lane:
                 await self._tools.journal.commit(*(Reset(d.id, self._tools.run_id) for d in batch.documents))
             return []
         self.stop_for(failure)
+        self._stop_target(failure, batch.documents[0].target)
         failures = {document.id: failure for document in batch.documents}
         if follows is Next.UNKNOWN:
             await self.outcomes.lose(batch, failures, Stage.INIT)
@@ -289,9 +306,13 @@ class Lane:
     async def confirm(self, flying: InFlight) -> None:
         """A finisher's work: what became of documents whose bytes are stored."""
         try:
-            await self.settled(flying)
+            with self._doing("confirm"):
+                await self.settled(flying)
         finally:
             self._tracked.release()
+
+    def _doing(self, stage: str) -> AbstractContextManager[None]:
+        return self._tools.watch.doing(f"{self.api.adapter.name}: {stage}")
 
     async def settled(self, flying: InFlight) -> None:
         """Do what follows the transfer, and record how the documents end; or leave it to the next run."""

@@ -292,6 +292,7 @@ class Traits:
             without a remote id needs no question before it is sent again.
         digests: hashes the vendor's proof needs, of ``md5`` and ``sha256``.
         magic: bytes that every file has in its first 1,024, where the vendor takes one type only.
+        target_refusals: codes of a refused init that say: no document of this container will be let in.
         fallback_status: an init answered twice with it, without Retry-After, means: use the adapter's fallback.
     """
 
@@ -301,6 +302,7 @@ class Traits:
     init_leaves_nothing: bool = False
     digests: frozenset[str] = frozenset()
     magic: bytes = b""
+    target_refusals: frozenset[str] = frozenset({"forbidden", "not_found"})
     fallback_status: int | None = None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from bulkup.budget import Budget
 from bulkup.http import Limits
 from bulkup.plan import OnChange
 from bulkup.schedule import Backoff
@@ -18,7 +19,9 @@ class Terms:
     `bulkup.content.CHUNK` for each of ``transfers`` large ones, per vendor.
 
     Attributes:
-        concurrency: uploads (an init with its transfers) in flight per vendor.
+        concurrency: uploads (an init with its transfers) in flight per vendor, at most.
+        adaptive: their number starts low and follows what the vendor takes; else it is always `concurrency`.
+        rate: requests per second to each server of a vendor, at most; None: as many as it takes.
         transfers: transfers in flight per vendor; never less than ``concurrency``, so that no URL waits for its turn.
         tracked: jobs followed at once per vendor; while there are so many, no init is sent.
         limits: deadlines of one exchange.
@@ -28,12 +31,15 @@ class Terms:
         settle: how long a job whose bytes may have landed unnoticed is given to complete by itself, before its
             documents are sent again; longer where the ledger knows that the vendor takes longer.
         drain: how long work in flight may go on after the first interrupt.
+        budget: where the run stops by itself.
         on_change: what happens to a completed row whose file holds something else now.
         allow_empty: an empty file is sent.
         retry_unknown: what is still unknown after asking is sent again.
     """
 
     concurrency: int = 16
+    adaptive: bool = True
+    rate: float | None = None
     transfers: int = 64
     tracked: int = 1000
     limits: Limits = field(default_factory=Limits)
@@ -42,6 +48,12 @@ class Terms:
     job_timeout: float = 600.0
     settle: float = 10.0
     drain: float = 30.0
+    budget: Budget = field(default_factory=Budget)
     on_change: OnChange = OnChange.UPLOAD
     allow_empty: bool = False
     retry_unknown: bool = False
+
+    @property
+    def longest_quiet(self) -> float:
+        """Seconds in which something has to move, beside waits for what may settle: then every deadline is past."""
+        return 2 * (self.limits.connect + self.limits.answer + self.limits.stall + self.backoff.patience)

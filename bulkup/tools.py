@@ -11,6 +11,7 @@ from bulkup.events import Subscriber
 from bulkup.http import Transport
 from bulkup.journal import Journal
 from bulkup.terms import Terms
+from bulkup.watch import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Tools:
         terms: what the user set.
         clock: time and chance.
         emit: is told of every event.
+        watch: is told of every move.
         claimed: answers the ids of all records of a provider's target that the ledger holds.
     """
 
@@ -35,4 +37,5 @@ class Tools:
     terms: Terms
     clock: Clock
     emit: Subscriber
+    watch: Watch
     claimed: Callable[[str, str], Awaitable[frozenset[str]]]

@@ -274,7 +274,6 @@ async def test_a_second_4012_is_final(archive: Archive, rows: int) -> None:
         assert (await upload(archive, sandbox)).completed == rows
 
 
-@pytest.mark.xfail(reason="a transfer to the API itself logs in again and again (bulkup/deliver.py)", strict=True)
 async def test_a_second_4012_of_the_octets_is_final(archive: Archive) -> None:
     """One repetition of the PUT, as of every step."""
     row(archive)
@@ -297,7 +296,6 @@ def refuse_octets(sandbox: Sandbox, times: int) -> None:
     access.check = checked  # type: ignore[method-assign] # the stand-in's tokens are good for all calls alike
 
 
-@pytest.mark.xfail(reason="what is fetched with credentials is not asked for again (bulkup/api.py)", strict=True)
 async def test_a_token_that_ended_early_is_renewed_during_a_download(archive: Archive) -> None:
     """As during a list."""
     row(archive)
@@ -570,7 +568,9 @@ async def test_429_holds_all_workers_back(archive: Archive, step: str, headers: 
     async with started(limited, clock=lambda: at.now, rate_headers=headers, rate_reset=30) as sandbox:
         uploading = asyncio.create_task(run(archive, sandbox, at.clock, concurrency=3))
         try:
-            await until(lambda: at.waiting == 3, seconds=5)
+            await until(
+                lambda: at.waiting >= 2, seconds=5
+            )  # one of those in a queue waits for the time, the others for it
             assert counts(sandbox)[step] <= 3  # what was on its way beside the one that was refused
         finally:
             begin = at.now
@@ -581,7 +581,6 @@ async def test_429_holds_all_workers_back(archive: Archive, step: str, headers: 
         assert all(content == b"abc" for _, content in held(sandbox))
 
 
-@pytest.mark.xfail(reason="transfers to the API itself have a pace of their own (bulkup/deliver.py)", strict=True)
 async def test_429_of_a_description_holds_the_octets_back(archive: Archive) -> None:
     """Both go to one host, which has one limit: while one worker waits to describe, the other waits with its bytes."""
     at = Time()

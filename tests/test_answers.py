@@ -41,7 +41,7 @@ ANSWERS: list[tuple[str, int, bytes, str, Again]] = [
     ("B6", 501, error("NotImplemented", "A header you provided implies functionality that is not"), "", NEVER),
     ("B7", 400, error("RequestTimeout", TIMEOUT), "store_timeout", SAME),
     ("B8", 403, error("RequestTimeTooSkewed"), "clock_skew", NEVER),
-    ("B9", 503, error("SlowDown"), "store_error", SAME),
+    ("B9", 503, error("SlowDown"), "rate_limited", SAME),
     ("B9 500", 500, error("InternalError"), "store_error", SAME),
     ("B10", 400, error("BadDigest", "The Content-MD5 you specified did not match what we received."), "", NEVER),
     ("B11", 403, error("AccessDenied", f"{POLICY}Policy expired."), "url_expired", FRESH),

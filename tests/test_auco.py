@@ -748,3 +748,23 @@ async def test_a_document_without_bytes(archive: Archive) -> None:
             assert (await client.get_document("", code)).files[0].urls == ()
             with pytest.raises(StepError, match="has no file"):
                 await client.download_document("", code)
+
+
+# --- pauses -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", ["init", "put"])
+async def test_a_pause_costs_no_other_urls(archive: Archive, step: str) -> None:
+    """One answer asks for a pause longer than a URL lives: no process is created whose URL would wait it out."""
+    for number in range(12):
+        archive.add(f"{number}.pdf", PDF, **columns(compress="yes", name=f"Contract {number}"))
+    rule = Rule(kind="status", vendor="auco", step=step, status=429, retry_after=2, times=1)
+    settings = {"BULKUP_AUCO_URL_LIFE": "1"}
+    async with Sandbox(options=AucoOptions(url_life=1), faults=Faults(rules=(rule,))) as sandbox:
+        environment = sandbox.environment() | settings
+        await archive.upload(sandbox, environment=environment, retry_for=10, concurrency=2)
+        refused = 1 if step == "put" else 0  # that one URL is used up
+        ends = [f"{end.state} {end.error_code}" for end in archive.ended().values()]
+        assert ends.count("completed None") >= 12 - refused - 1  # another may have had its process by then
+        if step == "init":
+            assert ends.count("completed None") == 12

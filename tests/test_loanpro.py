@@ -21,14 +21,15 @@ from bulkup.clock import Clock
 from bulkup.http import Http, Limits
 from bulkup.ledger import Fate
 from bulkup.model import Content, Document
-from bulkup.pace import Pacer
 from bulkup.providers.base import Adapter, Outgoing
 from bulkup.providers.loanpro import LoanPro
 from bulkup.providers.loanpro_columns import LoanProColumns
 from bulkup.run import open_ledger
 from bulkup.sandbox import Faults, LoanProOptions, Rule, Sandbox
 from bulkup.schedule import Backoff
+from bulkup.terms import Terms
 from bulkup.track import Following, Tracker
+from bulkup.traffic import Traffic
 from tests.conftest import Archive
 from tests.test_lightreach_documents import Vendor
 from tests.test_resume import rewind
@@ -108,7 +109,7 @@ async def client_of(adapter: Adapter, clock: Clock | None = None) -> AsyncIterat
                 backoff=backoff,
                 clock=clock,
                 tracker=Tracker(Following(), Limits(), clock),
-                pacer=Pacer(clock, 1),
+                traffic=Traffic("loanpro", Terms(backoff=backoff), clock),
                 asking=anyio.Semaphore(4),
             )
         )

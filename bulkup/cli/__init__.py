@@ -16,7 +16,7 @@ app = typer.Typer(
     help="Upload document archives into vendors' document APIs: one manifest in, every file sent once, "
     "a ledger that can prove it.",
     epilog="Exit codes: 0 all rows completed or skipped; 1 some failed; 2 nothing was sent; 3 some are unknown, "
-    "a person must look; 130 interrupted.",
+    "a person must look; 4 stopped by a limit, run again for the rest; 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

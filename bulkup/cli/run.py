@@ -28,6 +28,7 @@ from bulkup.terminal import JsonLines, progress, size, summary_lines
 
 _SENDING = "Sending"
 _MANIFEST = "Manifest"
+_LIMITS = "Limits: no more rows are taken then, and what is in flight is finished; run again for the rest"
 
 
 def run(  # noqa: PLR0913 - one parameter is one option
@@ -70,7 +71,28 @@ def run(  # noqa: PLR0913 - one parameter is one option
     concurrency: Annotated[
         int | None,
         typer.Option(
-            "-c", "--concurrency", help="Uploads in flight per vendor.", show_default="16", rich_help_panel=_SENDING
+            "-c",
+            "--concurrency",
+            help="Uploads in flight per vendor, at most.",
+            show_default="16",
+            rich_help_panel=_SENDING,
+        ),
+    ] = None,
+    adaptive: Annotated[
+        bool | None,
+        typer.Option(
+            "--adaptive/--no-adaptive",
+            help="Start low, and send as much at a time as the vendor takes; or always --concurrency.",
+            show_default="adaptive",
+            rich_help_panel=_SENDING,
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Requests per second to each of a vendor's servers, at most.",
+            show_default="what the vendor takes",
+            rich_help_panel=_SENDING,
         ),
     ] = None,
     timeout: Annotated[
@@ -92,6 +114,16 @@ def run(  # noqa: PLR0913 - one parameter is one option
         float | None,
         typer.Option(help="Seconds for what is in flight after Ctrl-C.", show_default="30", rich_help_panel=_SENDING),
     ] = None,
+    max_failures: Annotated[
+        str | None,
+        typer.Option(metavar="N|P%", help="Stop when more rows fail, of a hundred perhaps.", rich_help_panel=_LIMITS),
+    ] = None,
+    max_duration: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stop after 90s, 15m, 2h, 1h30m.", rich_help_panel=_LIMITS)
+    ] = None,
+    max_requests: Annotated[
+        int | None, typer.Option(help="Stop when so many requests were sent.", rich_help_panel=_LIMITS)
+    ] = None,
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, help="Log what is going on; -vv each request.")
     ] = 0,
@@ -104,6 +136,8 @@ def run(  # noqa: PLR0913 - one parameter is one option
     settings = config.settings(
         ledger=ledger,
         concurrency=concurrency,
+        adaptive=adaptive,
+        rate=rate,
         timeout=timeout,
         stall_timeout=stall_timeout,
         retry_for=retry_for,
@@ -111,6 +145,9 @@ def run(  # noqa: PLR0913 - one parameter is one option
         drain=drain,
         on_change=on_change,
         allow_empty=allow_empty,
+        max_failures=max_failures,
+        max_duration=max_duration,
+        max_requests=max_requests,
     )
     order = Order(manifest, provider, base_url, ignore_extra, skip_invalid, retry_unknown)
     if dry_run:

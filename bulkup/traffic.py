@@ -1,0 +1,259 @@
+"""What one vendor's servers may be asked, and how fast: everything that talks to them takes its turn here.
+
+For each server (scheme, host and port) there is one `Server` that all workers of the vendor share: a Retry-After that
+one of them was given holds for all, requests follow each other no faster than the server takes them, and a server that
+is down is asked by one request at a time until it answers. How fast and whether it is down is decided by `Rate` and
+`Breaker`, which are pure. How many uploads are in flight is decided by `Window`, and held to by `Slots`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from math import inf
+from typing import TypeVar
+
+import anyio
+
+from bulkup.breaker import Breaker
+from bulkup.clock import Clock
+from bulkup.decide import VENDOR_DOWN, ambiguous, slow_down
+from bulkup.errors import StepError
+from bulkup.model import Again, Failure
+from bulkup.rate import Rate
+from bulkup.secret import SignedUrl
+from bulkup.terms import Terms
+from bulkup.window import Window
+
+T = TypeVar("T")
+
+_CATCH_UP = 0.02
+"""Seconds that the pace of requests may lag behind."""
+
+
+class Server:
+    """One server of a vendor.
+
+    Args:
+        name: what users are told it is called.
+        clock: time.
+        patience: the longest wait, in seconds, for a server that is down or asked for a pause.
+        rate: requests a second that the user allows; None: as many as the server takes.
+        tell: is told in one line that the server is down, and that it is back.
+    """
+
+    def __init__(
+        self, name: str, clock: Clock, patience: float, rate: float | None, tell: Callable[[str], None]
+    ) -> None:
+        self._name = name
+        self._clock = clock
+        self._patience = patience
+        self._tell = tell
+        self._rate = Rate(rate)
+        self._breaker = Breaker()
+        self._not_before = 0.0
+        self._last = -inf
+        self._first: deque[_Waiting] = deque()
+        self._others: deque[_Waiting] = deque()
+
+    async def turn(self, *, first: bool = False) -> None:
+        """Wait until the next request may go out.
+
+        Args:
+            first: before all that are not: the URL that it goes to may live for a few seconds only.
+
+        Raises:
+            StepError: ``rate_limited`` or ``vendor_down``, if that is too long.
+        """
+        if self._head() is not None or self._wait() > 0:
+            await self._queue_up(self._first if first else self._others)
+        now = self._clock.monotonic()
+        due = self._last + self._rate.interval()
+        self._last = due if 0 <= now - due < _CATCH_UP else now  # who was woken late does not slow down the others
+        self._breaker.probing(now)
+
+    @property
+    def pause(self) -> float:
+        """Seconds for which the server asked to be left alone."""
+        return max(0.0, self._not_before - self._clock.monotonic())
+
+    def heard(self, began: float, failure: Failure | None, *, meant: bool = False) -> None:
+        """How a request ended that was sent at ``began``.
+
+        Args:
+            failure: why it did not succeed; None: it did.
+            meant: the failure is an answer that means something else than trouble.
+        """
+        now = self._clock.monotonic()
+        asked = 0.0 if failure is None else failure.retry_after or 0.0
+        if failure is not None and slow_down(failure):
+            asked = self._rate.refused(now, began, failure.retry_after)
+        elif failure is None or failure.answered:
+            self._rate.accepted(now, began)
+        self._not_before = max(self._not_before, now + asked)
+        if failure is not None and not meant and _down(failure):
+            if self._breaker.failed(now):
+                self._tell(f"{self._name} seems to be down, waiting for it: {failure.text}")
+        elif (failure is None or failure.answered) and self._breaker.succeeded():
+            self._tell(f"{self._name} answers again")
+
+    async def _queue_up(self, queue: deque[_Waiting]) -> None:
+        mine = _Waiting()
+        queue.append(mine)
+        try:
+            while True:
+                if self._head() is not mine:
+                    await mine.bell.wait()
+                    mine.bell = anyio.Event()
+                elif (wait := self._wait()) > 0:
+                    await self._clock.sleep(wait)
+                else:
+                    return
+        finally:
+            queue.remove(mine)
+            if (head := self._head()) is not None:
+                head.bell.set()
+
+    def _head(self) -> _Waiting | None:
+        queue = self._first or self._others
+        return queue[0] if queue else None
+
+    def _wait(self) -> float:
+        """Seconds until the next request may go out."""
+        now = self._clock.monotonic()
+        asked = self._not_before - now
+        if asked > self._patience:
+            text = f"the server asked to wait {asked:.0f} s more, which is longer than --retry-for"
+            raise StepError(Failure("rate_limited", text, sent=False, retry_after=asked))
+        opened = self._breaker.opened_at
+        if opened is not None and now - opened > self._patience:
+            text = f"{self._name} has been down for {now - opened:.0f} s"
+            raise StepError(Failure(VENDOR_DOWN, text, Again.SAME, sent=False))
+        return max(asked, self._breaker.wait(now), self._last + self._rate.interval() - now)
+
+
+class _Waiting:
+    """One in a queue; the bell tells it to look whether it is the first."""
+
+    def __init__(self) -> None:
+        self.bell = anyio.Event()
+
+
+class Traffic:
+    """The servers of one vendor, and the uploads in flight to it.
+
+    Args:
+        name: the vendor's.
+        terms: what the user set.
+        clock: time.
+        tell: is told what users should know, in one line.
+
+    Attributes:
+        slots: places for uploads in flight.
+    """
+
+    def __init__(self, name: str, terms: Terms, clock: Clock, tell: Callable[[str], None] = lambda _: None) -> None:
+        window = Window(terms.concurrency) if terms.adaptive else Window(terms.concurrency, floor=terms.concurrency)
+        self.slots = Slots(window, clock)
+        self._name = name
+        self._terms = terms
+        self._clock = clock
+        self._tell = tell
+        self._servers: dict[str, Server] = {}
+
+    async def carry(
+        self,
+        url: SignedUrl,
+        attempt: Callable[[], Awaitable[T]],
+        *,
+        first: bool = False,
+        init: bool = False,
+        meant: Callable[[Failure], bool] = lambda _: False,
+    ) -> T:
+        """Make one attempt at a request in its turn, and let all others profit from how it ended.
+
+        Args:
+            url: where it goes.
+            attempt: sends it; raises `StepError`.
+            first: see `Server.turn`.
+            init: its latency tells how many uploads the vendor can take.
+            meant: whether a failure is an answer that means something else than trouble.
+
+        Raises:
+            StepError: that of the attempt, or of `Server.turn`.
+        """
+        server = self._server(url.origin)
+        if init:
+            await self._clear()
+        await server.turn(first=first)
+        began, in_flight = self._clock.monotonic(), self.slots.taken
+        try:
+            result = await attempt()
+        except StepError as error:
+            server.heard(began, error.failure, meant=meant(error.failure))
+            self.slots.heard(began, in_flight, error.failure)
+            raise
+        server.heard(began, None)
+        if init:
+            self.slots.heard(began, in_flight, None)
+        return result
+
+    async def _clear(self) -> None:
+        """Wait until no server asks for a pause: a URL that is made now would age until its own takes the bytes."""
+        while 0 < (pause := max((each.pause for each in self._servers.values()), default=0.0)) <= self._patience:
+            await self._clock.sleep(pause)
+
+    @property
+    def _patience(self) -> float:
+        return self._terms.backoff.patience
+
+    def _server(self, origin: str) -> Server:
+        if origin not in self._servers:
+            name = f"{self._name} ({origin})"
+            self._servers[origin] = Server(name, self._clock, self._patience, self._terms.rate, self._tell)
+        return self._servers[origin]
+
+
+class Slots:
+    """Places for uploads in flight, as many as a `Window` allows at the time.
+
+    Attributes:
+        taken: uploads in flight now.
+    """
+
+    def __init__(self, window: Window, clock: Clock) -> None:
+        self.taken = 0
+        self._window = window
+        self._clock = clock
+        self._free = anyio.Condition()
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Have an upload in flight."""
+        async with self._free:
+            while self.taken >= self._window.limit:
+                await self._free.wait()
+            self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+            with anyio.CancelScope(shield=True):
+                async with self._free:
+                    self._free.notify(max(0, self._window.limit - self.taken))
+
+    def heard(self, began: float, in_flight: int, failure: Failure | None) -> None:
+        """How an init ended that was sent at ``began``, while so many uploads were in flight."""
+        now = self._clock.monotonic()
+        if failure is None:
+            self._window.succeeded(now, now - began, in_flight)
+        elif ambiguous(failure):  # too many requests are a matter of `Rate`
+            self._window.troubled(now, began)
+
+
+def _down(failure: Failure) -> bool:
+    """Whether a failure says that the server is not there, or can't do anything."""
+    if slow_down(failure):
+        return False
+    return ambiguous(failure) or (not failure.sent and failure.again is Again.SAME)

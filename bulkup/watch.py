@@ -1,0 +1,81 @@
+"""Who waits for what in a run, and when anything last moved: what a watchdog looks at."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from bulkup.http import Body, Limits, Request, Response, Stream, Transport
+
+
+class Watch:
+    """Notes every move of a run, in real time: what hangs, hangs whatever a clock says.
+
+    Attributes:
+        requests: how many were sent.
+    """
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self._moved_at = time.monotonic()
+        self._doing: Counter[str] = Counter()
+
+    def moved(self) -> None:
+        """Something moved: a byte, an answer, a step."""
+        self._moved_at = time.monotonic()
+
+    @property
+    def quiet(self) -> float:
+        """Seconds since anything moved."""
+        return time.monotonic() - self._moved_at
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Somebody is at it."""
+        self.moved()
+        self._doing[what] += 1
+        try:
+            yield
+        finally:
+            self._doing[what] -= 1
+            self.moved()
+
+    def waiting(self) -> str:
+        """What everybody is at, such as ``loanpro: init (3)``."""
+        return ", ".join(f"{what} ({count})" for what, count in sorted(self._doing.items()) if count) or "nobody"
+
+
+class Watched:
+    """A `Transport` whose requests and bytes are noted."""
+
+    def __init__(self, transport: Transport, watch: Watch) -> None:
+        self._transport = transport
+        self._watch = watch
+
+    async def send(self, request: Request, limits: Limits) -> Response:
+        """See `Transport.send`."""
+        response = await self._transport.send(self._noted(request), limits)
+        self._watch.moved()
+        return response
+
+    @asynccontextmanager
+    async def stream(self, request: Request, limits: Limits) -> AsyncIterator[Stream]:
+        """See `Transport.stream`."""
+        async with self._transport.stream(self._noted(request), limits) as stream:
+            self._watch.moved()
+            yield Stream(stream.response, self._moving(stream.chunks))
+
+    def _noted(self, request: Request) -> Request:
+        self._watch.requests += 1
+        body = request.body
+        if body is None:
+            return request
+        moving = Body(body.length, lambda: self._moving(body.chunks()))
+        return Request(request.method, request.url, request.headers, moving, request.fresh)
+
+    async def _moving(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            self._watch.moved()
+            yield chunk
