@@ -3,14 +3,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+KILLS ?= 300
 
-.PHONY: help demo test lint types imports unit test-slow test-s3 clean
+.PHONY: help demo test lint types imports unit test-slow test-s3 kills clean
 
 help:
 	@echo 'make demo       install, then send a sample archive to the built-in sandbox'
 	@echo 'make test       install with the development tools, then lint, types, import rules and all tests'
 	@echo 'make test-slow  the slow checks: many kills, many rows'
 	@echo 'make test-s3    the same transfers against a real S3 server, SeaweedFS'
+	@echo 'make kills      kill the command 300 times over all vendors, and count on their side'
 	@echo 'make clean      remove what these made'
 
 demo: $(VENV)/installed
@@ -29,10 +31,13 @@ imports: $(VENV)/developing
 	$(BIN)/lint-imports --no-logo
 
 unit: $(VENV)/developing
-	$(BIN)/pytest -n 2 -m 'not slow and not s3'
+	$(BIN)/pytest -n 3 -m 'not slow and not s3'
 
 test-slow: $(VENV)/developing
 	$(BIN)/pytest -m slow
+
+kills: $(VENV)/developing
+	$(BIN)/python -m tests.kills --kills $(KILLS)
 
 test-s3: $(VENV)/developing
 	$(BIN)/pip install --quiet --editable '.[s3]'

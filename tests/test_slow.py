@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Archive
+from tests.kills import kill
 from tests.process import BULKUP, Server, bulkup, clean_environment, serving, start
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -89,6 +90,13 @@ def test_killed_at_random_moments(archive: Archive) -> None:
         held = Counter(file["name"] for document in server.documents() for file in document["files"])
     assert held == Counter(f"{number}.pdf" for number in range(300))
     assert states["initiated"] + states["stored"], "no kill hit a row half-way"
+
+
+async def test_all_vendors_killed_at_random_moments(tmp_path: Path) -> None:
+    """The same over all five vendors: what may be repeated is there once; an Auco row in doubt is unknown, not twice."""
+    tally = await kill(KILLS, 120, 20261125, tmp_path)
+    assert (tally.lost, tally.twice) == (0, 0), tally.lines()
+    assert tally.hit["initiated"], "no kill hit a row half-way"
 
 
 def peak_memory(arguments: list[str | Path], environment: Mapping[str, str], cwd: Path) -> float:
