@@ -93,7 +93,7 @@ def test_killed_at_random_moments(archive: Archive) -> None:
 
 
 async def test_all_vendors_killed_at_random_moments(tmp_path: Path) -> None:
-    """The same over all five vendors: what may be repeated is there once; an Auco row in doubt is unknown, not twice."""
+    """The same over all five vendors: what may be repeated is there once; an Auco row in doubt is unknown."""
     tally = await kill(KILLS, 120, 20261125, tmp_path)
     assert (tally.lost, tally.twice) == (0, 0), tally.lines()
     assert tally.hit["initiated"], "no kill hit a row half-way"
