@@ -8,7 +8,7 @@ from types import FrameType
 
 import typer
 
-from bulkup.cli import demo, documents, ledger, run, sandbox, schema
+from bulkup.cli import demo, documents, ledger, orphans, run, sandbox, schema
 from bulkup.errors import BulkupError, UsageError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("export")(ledger.export)
 app.command("status")(ledger.status)
+app.command("orphans")(orphans.orphans)
 app.command("retry")(ledger.retry)
 app.command("schema")(schema.schema)
 app.command("sandbox")(sandbox.sandbox)

@@ -2,7 +2,7 @@
 
 from bulkup.ledger.admission import Admission
 from bulkup.ledger.marks import Answered, Archived, Ended, Initiated, Mark, Measured, Reset, Stored
-from bulkup.ledger.records import Candidate, Leftover
+from bulkup.ledger.records import Candidate, Leftover, Orphan
 from bulkup.ledger.schema import Fate
 from bulkup.ledger.store import Ledger
 
@@ -18,6 +18,7 @@ __all__ = [
     "Leftover",
     "Mark",
     "Measured",
+    "Orphan",
     "Reset",
     "Stored",
 ]

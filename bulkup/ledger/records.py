@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from bulkup.ledger.schema import Fate
 from bulkup.model import Columns, Content, Document, State
 
 Parse = Callable[[str, Mapping[str, object]], Columns]
@@ -53,3 +54,20 @@ class Leftover:
     stage: str | None = None
     error_code: str | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A vendor's record that never got its bytes, and the row that it was made for.
+
+    Attributes:
+        record: its id at the vendor.
+    """
+
+    key: str
+    row: int
+    provider: str
+    target: str
+    filename: str
+    record: str
+    fate: Fate

@@ -21,6 +21,7 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    union_all,
     update,
 )
 from sqlalchemy.exc import DBAPIError
@@ -29,8 +30,8 @@ from bulkup.errors import BulkupError, LedgerError, LedgerWriteError
 from bulkup.ledger import admission as admitting
 from bulkup.ledger import database
 from bulkup.ledger.admission import Admission
-from bulkup.ledger.marks import Mark, write
-from bulkup.ledger.records import Candidate, Leftover, Parse
+from bulkup.ledger.marks import Archived, Mark, write
+from bulkup.ledger.records import Candidate, Leftover, Orphan, Parse
 from bulkup.ledger.schema import Fate, documents, former_documents, incoming, runs
 from bulkup.model import SKIPPED, Columns, Complaint, Content, Document, Invalid, Stage, State
 from bulkup.model import Row as ManifestRow
@@ -259,6 +260,27 @@ class Ledger:
         counts = Counter({Fate(fate): count for fate, count in self._connection.execute(query)})
         counts[Fate.LEFT] += self._connection.scalar(left) or 0
         return +counts
+
+    def records_without_bytes(self) -> list[Orphan]:
+        """The vendors' records that never got their bytes, in the order of their rows."""
+        d, f = documents.c, former_documents.c
+        waiting = select(d.key, d.row, d.provider, d.target, d.filename, d.orphan, literal(Fate.LEFT.value))
+        noted = select(d.key, d.row, d.provider, d.target, d.filename, f.document_id, f.fate).join(documents)
+        query = union_all(waiting.where(d.orphan != ""), noted.where(f.fate.is_not(None))).order_by("row")
+        return [
+            Orphan(key, number, provider, target, filename, record, Fate(fate))
+            for key, number, provider, target, filename, record, fate in self._connection.execute(query)
+        ]
+
+    def put_away(self, orphan: Orphan) -> None:
+        """Note that the vendor put away a record that was left."""
+        d, f = documents.c, former_documents.c
+        with self._writing():
+            (id_,) = self._connection.execute(select(d.id).where(d.key == orphan.key)).one()
+            if self._connection.scalar(select(d.orphan).where(d.id == id_)) == orphan.record:
+                write(self._connection, [Archived(id_, orphan.record)])
+            there = and_(f.document == id_, f.document_id == orphan.record)
+            self._connection.execute(update(former_documents).where(there).values(fate=Fate.ARCHIVED.value))
 
     def runs(self, limit: int) -> list[dict[str, Any]]:
         """The last runs, newest first."""
