@@ -10,6 +10,7 @@ from typing import BinaryIO, TextIO
 import orjson
 
 from bulkup.ledger.admission import INVALID_ROW
+from bulkup.manifest.cells import guarded
 from bulkup.providers import COLUMNS
 
 FIELDS = (
@@ -91,12 +92,12 @@ def _cells(row: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _cell(value: object) -> str:
-    """A cell that reads back as the same value."""
+    """A cell that reads back as the same value, and that no spreadsheet takes for a formula."""
     match value:
         case None:
             return ""
         case str():
-            return value
+            return guarded(value)
         case bool() | list() | dict():
             return orjson.dumps(value).decode()
         case _:

@@ -212,6 +212,27 @@ def test_a_failed_row_goes_back_into_a_manifest(archive: Archive, server: Server
     assert stat.S_IMODE((archive.folder / "failed.csv").stat().st_mode) == 0o600
 
 
+def test_an_export_opens_safely_in_a_spreadsheet(archive: Archive, server: Server) -> None:
+    """No cell of it begins like a formula, and as a manifest it still says what the first one said."""
+    hostile = ["=cmd|'/c calc'!A1", "+1", "-1", "@SUM(A1)", "'quoted", "'=x", "plain"]
+    for number, text in enumerate(hostile):
+        archive.row(
+            "missing.pdf", account_id="formula", provider="lightreach", external_reference=text, key=f"{text}#{number}"
+        )
+    assert bulkup("run", archive.manifest(), environment=server.environment, cwd=archive.folder).returncode == 1
+    done = bulkup("export", "-f", "csv", "-o", "failed.csv", environment={}, cwd=archive.folder)
+    assert done.returncode == 0
+    with (archive.folder / "failed.csv").open(newline="") as file:
+        exported = list(csv.DictReader(file))
+    assert not [cell for row in exported for cell in row.values() if cell.startswith(("=", "+", "-", "@"))]
+    (archive.folder / "missing.pdf").write_bytes(b"here now")
+    again = bulkup("run", "failed.csv", environment=server.environment, cwd=archive.folder)
+    assert "7 rows = 7 completed" in again.stdout
+    assert [row["key"] for row in archive.ledger_rows()] == [f"{text}#{number}" for number, text in enumerate(hostile)]
+    held = {d["externalReference"] for d in server.documents() if d["account"] == "formula"}
+    assert held == set(hostile)
+
+
 def test_status_counts_and_explains(archive: Archive, server: Server) -> None:
     """Status says how many rows are in which state, and why some failed."""
     small(archive, "status")

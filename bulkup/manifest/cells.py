@@ -13,6 +13,19 @@ _ESCAPES = {0: "\\x00"} | {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x8
 _LONGEST_SHOWN = 200
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+def guarded(cell: str) -> str:
+    """A cell of an export that a spreadsheet shows instead of running it: with an apostrophe before what starts so."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def unguarded(cell: str) -> str:
+    """What `guarded` was given."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(_FORMULA) else cell
+
+
 def plain(value: object) -> object:
     """A cell as it is kept: what JSON, UTF-8 and every ledger can hold without a change.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import BinaryIO
 
 from bulkup.manifest import objects, table
@@ -67,4 +68,5 @@ def _records(source: Source, schema: Schema) -> Iterator[Record]:
     if source.format == "json":
         return objects.array_records(source.stream)
     delimiter = _DELIMITERS[source.format]
-    return table.records(source.stream, delimiter, lambda header: schema.header_problems(header, delimiter))
+    problems = partial(schema.header_problems, delimiter=delimiter)
+    return table.records(source.stream, delimiter, problems, schema.is_export)

@@ -74,6 +74,10 @@ class Schema:
         problems = list(itertools.islice(self._column_problems(header), _MOST_COMPLAINTS))
         return problems or list(self._missing(header))
 
+    def is_export(self, header: Sequence[str]) -> bool:
+        """Whether a header has all that `bulkup export` adds."""
+        return self.exported <= set(header)
+
     def _candidates(self, provider: str | None) -> list[str]:
         kind = self.kinds.get(provider or self.provider or "")
         return [*sorted(COMMON), *(sorted(self.fields) if kind is None else kind.model_fields)]

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 
+from bulkup.manifest.cells import unguarded
 from bulkup.manifest.record import LIMIT, LIMIT_TEXT, Record, UnreadableError
 
 
@@ -35,7 +36,10 @@ class _Lines:
 
 
 def records(
-    stream: io.BufferedReader, delimiter: str, check_header: Callable[[Sequence[str]], Sequence[str]]
+    stream: io.BufferedReader,
+    delimiter: str,
+    check_header: Callable[[Sequence[str]], Sequence[str]],
+    is_export: Callable[[Sequence[str]], bool],
 ) -> Iterator[Record]:
     """The records of a table.
 
@@ -43,6 +47,7 @@ def records(
         stream: the table's bytes.
         delimiter: what stands between cells.
         check_header: says what is wrong with a header, one text each.
+        is_export: whether a header is one of `bulkup export`, whose cells are guarded against spreadsheets.
 
     Raises:
         UnreadableError: the header is wrong, or it can't be told where the next record begins.
@@ -51,6 +56,7 @@ def records(
     lines = _Lines(stream)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] = []
+    restored: Callable[[str], str] = str
     number = 0
     while True:
         lines.start_record()
@@ -72,12 +78,12 @@ def records(
                 raise UnreadableError(f"the header {problem}", line=line)
             if problems := check_header(row):
                 raise UnreadableError(*problems, line=line)
-            header = row
+            header, restored = row, unguarded if is_export(row) else str
             continue
         number += 1
         if problem is None and len(row) != len(header):
             problem = f"has {_count(len(row), 'cell')}, but the header has {_count(len(header), 'column')}"
-        yield Record(number, line, dict(zip(header, row, strict=False)), problem)
+        yield Record(number, line, dict(zip(header, map(restored, row), strict=False)), problem)
 
 
 def _quoting_problem(last: str, line: int, *, one_line: bool) -> str:
