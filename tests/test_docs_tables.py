@@ -38,7 +38,7 @@ from tests.texts import (
     words,
 )
 
-COMMANDS = ("run", "status", "export", "retry", "documents", "schema", "sandbox", "demo")
+COMMANDS = ("run", "status", "export", "retry", "orphans", "documents", "schema", "sandbox", "demo")
 NAMES = dict(zip(PROVIDERS, ("LightReach", "LoanPro", "Alloy", "Kompliant", "Auco"), strict=True))
 
 
@@ -52,7 +52,7 @@ def _commands(command: str | None = None) -> Mapping[str, Any]:
 def _options(command: str) -> set[str]:
     """The long and short options of a command and its subcommands, as they know them themselves."""
     found = [_commands()[command], *_commands(command).values()]
-    names = {option for each in found for parameter in each.params for option in parameter.opts}
+    names = {o for each in found for parameter in each.params for o in (*parameter.opts, *parameter.secondary_opts)}
     return {name for name in names if name.startswith("-")}
 
 
@@ -63,7 +63,7 @@ def test_every_option_of_a_text_exists() -> None:
         code = re.findall(r"`([^`\n]+)`", prose(text))
         for span in code:
             for option in re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", span):
-                assert option in known or span.split()[0] in {"kill", "make", "curl"}, f"{text.name}: {span}"
+                assert option in known or span.split()[0] in {"kill", "make", "curl", "python"}, f"{text.name}: {span}"
 
 
 def test_every_command_and_option_is_in_a_text() -> None:
@@ -84,7 +84,7 @@ def test_every_command_and_option_is_in_a_text() -> None:
 
 def test_the_defaults_of_the_settings_are_those_of_the_code() -> None:
     """Each setting stands in the README's table under its environment name, with its default."""
-    words = {"False": "no"}
+    words = {"False": "no", "True": "yes", "None": "none"}
     for line in section(README, "Options of `bulkup run`").splitlines():
         for name in re.findall(r"`BULKUP_(\w+)`", line):
             if name.lower() in Settings.model_fields:
