@@ -16,7 +16,7 @@ from bulkup.decide import ambiguous, init_again, wants_fallback
 from bulkup.door import Doors
 from bulkup.errors import StepError
 from bulkup.events import Notice
-from bulkup.ledger import Answered, Archived, Initiated
+from bulkup.ledger import Answered, Archived, Initiated, Reset
 from bulkup.model import Failure, Ticket
 from bulkup.plan import Batch
 from bulkup.providers.base import Abandoner, Adapter, Finder, Found, Outgoing, Resumable, Trace
@@ -82,6 +82,10 @@ class Announcer:
             return await retrying(work.once, self._tools.terms.backoff, self._tools.clock, allowed)
         except StepError as error:
             return Unannounced(error.failure, work.unavailable >= _TWICE, work.lost)
+        except BaseException:  # cancelled
+            if not work.may_be_there:
+                self._tools.journal.record(*(Reset(o.document.id, run_id) for o in outgoing))
+            raise
 
 
 class _Init:
@@ -102,8 +106,14 @@ class _Init:
         self._doors = doors
         self._orphans = {id_: orphan for id_, orphan in batch.orphans.items() if orphan}
         self._looks = leaves_records(api.adapter)
+        self._sent: Dated | None = None
         self.unavailable = 0
         self.lost = self._looks and len(self._orphans) < len(batch.orphans)
+
+    @property
+    def may_be_there(self) -> bool:
+        """Whether the vendor may have made a record: else the row was not announced, whatever was marked before."""
+        return self.lost or bool(self._orphans) or (self._sent is not None and self._sent.left)
 
     async def once(self) -> Announced:
         """One attempt."""
@@ -114,11 +124,12 @@ class _Init:
     async def _init(self) -> Announced:
         await self._put_away()
         async with self._passing():
-            api = Dated(self._api, self._tools.clock)
+            self._sent = api = Dated(self._api, self._tools.clock)
             try:
                 ticket = await self._api.adapter.init(api, self._outgoing)
             except StepError as error:
                 self.lost |= ambiguous(error.failure)
+                self._sent = None
                 raise
             await self._tools.journal.commit(
                 *(

@@ -170,20 +170,22 @@ class Api:
         if auth and url.origin != SignedUrl(self.adapter.base_url).origin:
             raise StepError(Failure("bad_url", "a URL that wants credentials is not on the vendor's host", sent=False))
 
-        async def once() -> bytes:
-            headers = await self.headers("GET", urlsplit(url.value).path) if auth else ()
+        async def once(headers: tuple[tuple[str, str], ...]) -> bytes:
             response = await self._transport.send(Request("GET", url.value, headers), self._limits)
             _pass(self.judge(response) if auth else judge_store(response.status, response.headers, response.body))
             return response.body
 
+        async def credentials() -> tuple[tuple[str, str], ...]:
+            return await self.headers("GET", urlsplit(url.value).path) if auth else ()
+
         async def attempt() -> bytes:
-            used = self.adapter
+            headers, used = await credentials(), self.adapter
             try:
-                return await self.traffic.carry(url, once)
+                return await self.traffic.carry(url, partial(once, headers))
             except StepError as error:
                 if not auth or not await self.renewed(used, error.failure):
                     raise
-            return await self.traffic.carry(url, once)
+            return await self.traffic.carry(url, partial(once, await credentials()))
 
         return await retrying(attempt, self._backoff, self._clock)
 
@@ -359,15 +361,17 @@ class Dated(_Through):
 
     Attributes:
         sent: by the monotonic clock; before any wait for a turn it is too early to count a URL's life from.
+        left: it was sent at all.
     """
 
     def __init__(self, api: Api, clock: Clock) -> None:
         super().__init__(api)
         self.sent = clock.monotonic()
+        self.left = False
         self._clock = clock
 
     def _leaves(self) -> None:
-        self.sent = self._clock.monotonic()
+        self.sent, self.left = self._clock.monotonic(), True
 
 
 class _Probing(_Through):

@@ -14,7 +14,7 @@ from bulkup.decide import ambiguous, transfer_again, wants_fallback
 from bulkup.errors import StepError
 from bulkup.events import Transferred
 from bulkup.http import Response
-from bulkup.ledger import Stored
+from bulkup.ledger import Reset, Stored
 from bulkup.model import Columns, Document, Failure, Reply, Ticket, Upload
 from bulkup.retry import retrying
 from bulkup.tools import Tools
@@ -107,14 +107,12 @@ class Courier:
         ends = asked + min(lives) if lives else float("inf")
         carried = [documents[slot] for slot in upload.slots]
         parts = [Part(document.filename, sources[document.id]) for document in carried]
-        uncertain = False
+        uncertain = left = False
 
-        async def once(*, renewed: bool = False) -> Reply:
-            nonlocal uncertain
-            used = api.adapter
-            credentials = await api.headers(upload.method, upload.url.value) if upload.auth else ()
-            attempt = partial(
-                transfer,
+        async def send(credentials: tuple[tuple[str, str], ...]) -> Reply:
+            nonlocal left
+            left = True
+            return await transfer(
                 upload,
                 parts,
                 credentials=credentials,
@@ -124,13 +122,23 @@ class Courier:
                 limits=self._tools.terms.limits,
                 executor=self._tools.files,
             )
-            meant = partial(wants_fallback, traits=api.adapter.traits)
+
+        async def once(*, renewed: bool = False) -> Reply:
+            nonlocal uncertain, left
+            credentials = await api.headers(upload.method, upload.url.value) if upload.auth else ()
+            used = api.adapter
+            meant = partial(wants_fallback, traits=used.traits)
             try:
                 return await api.traffic.carry(
-                    upload.url, attempt, first=not upload.is_init, init=upload.is_init, meant=meant
+                    upload.url,
+                    partial(send, credentials),
+                    first=not upload.is_init,
+                    init=upload.is_init,
+                    meant=meant,
                 )
             except StepError as error:
                 uncertain |= ambiguous(error.failure)
+                left = False
                 if upload.auth and not renewed and await api.renewed(used, error.failure):
                     return await once(renewed=True)  # a 401 proves that nothing happened
                 raise
@@ -141,6 +149,10 @@ class Courier:
             )
         except StepError as error:
             return Undelivered(error.failure, uncertain)
+        except BaseException:  # cancelled
+            if upload.is_init and not (left or uncertain):  # it was never announced, whatever was marked before
+                self._tools.journal.record(*(Reset(document.id, self._tools.run_id) for document in carried))
+            raise
         if not upload.is_init:  # what an init answered is stored once it could be read
             at = self._tools.clock.stamp()
             self._tools.journal.record(*(Stored(document.id, at, sources[document.id].content) for document in carried))

@@ -48,6 +48,7 @@ from bulkup.watch import Watch, Watched
 _FILE_THREADS = 8
 _LOOK_EVERY = 0.2
 """Seconds between two looks at what a run has cost so far, and at whether anything moves."""
+_STOPPED_FOR = 5.0
 
 
 class Run:
@@ -161,7 +162,10 @@ class Run:
     async def _guard(self) -> None:
         """Hold the run to its time, and end one in which nothing moves any more."""
         while True:
+            asleep = anyio.current_time()
             await anyio.sleep(_LOOK_EVERY)
+            if anyio.current_time() - asleep > _STOPPED_FOR:
+                self._watch.moved()  # the whole process stood still, by Ctrl-Z perhaps: nothing hangs in it
             self._count_costs()
             quiet = self._terms.longest_quiet + max((lane.settle for lane in self._lanes), default=0.0)
             if self._watch.quiet > quiet:
@@ -174,7 +178,7 @@ class Run:
         if self._limited or self._interrupts:
             return
         spent = self._terms.budget.spent(
-            failed=self._tally.ended[State.FAILED],
+            failed=self._tally.failures,
             rows=self._rows,
             seconds=self._clock.monotonic() - self._began,
             requests=self._watch.requests,

@@ -31,7 +31,11 @@ class Transferred:
 
 @dataclass(frozen=True, slots=True)
 class DocumentEnded:
-    """A row reached its end in this run: `State` or ``skipped``."""
+    """A row reached its end in this run: `State` or ``skipped``.
+
+    Attributes:
+        repeated: it ended in an earlier run, and stays what it was.
+    """
 
     key: str
     row: int
@@ -43,6 +47,7 @@ class DocumentEnded:
     stage: Stage | None = None
     error_code: str | None = None
     error: str | None = None
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +106,23 @@ Subscriber = Callable[[Event], None]
 
 
 class Tally:
-    """Counts what a run says of its rows; a subscriber."""
+    """Counts what a run says of its rows; a subscriber.
+
+    Attributes:
+        ended: rows by their end.
+        failures: rows that failed in this run.
+        bytes: of completed rows.
+    """
 
     def __init__(self) -> None:
         self.ended: dict[str, int] = {state.value: 0 for state in State} | {SKIPPED: 0}
+        self.failures = 0
         self.bytes = 0
 
     def __call__(self, event: Event) -> None:
         """Count one event."""
         if isinstance(event, DocumentEnded):
             self.ended[event.state] += 1
+            self.failures += event.state == State.FAILED and not event.repeated
             if event.state == State.COMPLETED:
                 self.bytes += event.bytes

@@ -72,6 +72,7 @@ async def reconcile(lane: Lane, tools: Tools, ledger: LedgerReader) -> None:
     held: list[Leftover] = []
     while not lane.stopped:
         page = await ledger.leftovers(tools.run_id, lane.api.adapter.name, last)
+        tools.watch.moved()
         if page and last is None:
             tools.emit(Notice(f"{lane.api.adapter.name}: asking what became of rows that an earlier run left half-way"))
         found = groups([*held, *page])
@@ -97,6 +98,7 @@ async def feed(lane: Lane, tools: Tools, ledger: LedgerReader, batches: ObjectSe
     async with batches:
         while not lane.stopped:
             page = await ledger.candidates(tools.run_id, adapter.name, last)
+            tools.watch.moved()
             sifted = await in_thread(tools.files, sifter.add, page)
             if lane.stopped:
                 return

@@ -32,6 +32,8 @@ from bulkup.tools import Tools
 from bulkup.track import JOB_OPEN
 
 JOB_TIMEOUT = "job_timeout"
+_STRIKES = 3
+"""Refused inits in a row after which a container is left alone: one or two may be about their documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Lane:
         self._announcer = Announcer(tools, lambda: self.stopped)
         self._courier = Courier(tools, fan_out)
         self._start_soon = start_soon
-        self._refused: set[str] = set()
+        self._refusals: dict[str, int] = {}
         self._tracked = anyio.Semaphore(tools.terms.tracked)
 
     def stop(self, reason: str | None = None) -> None:
@@ -89,10 +91,16 @@ class Lane:
             wait = f" (it asks to wait {failure.retry_after:.0f} s)" if failure.retry_after else ""
             self.stop(failure.text + wait)
 
-    def _stop_target(self, failure: Failure, target: str) -> None:
-        """Send nothing more to a container that the vendor does not know, or does not let us in."""
-        if failure.code in self.api.adapter.traits.target_refusals and target not in self._refused:
-            self._refused.add(target)
+    def _takes(self, batch: Batch) -> bool:
+        """Whether rows of its container may be sent."""
+        return not self.stopped and self._refusals.get(batch.documents[0].target, 0) < _STRIKES
+
+    def _refused(self, failure: Failure, target: str) -> None:
+        """Send nothing more to a container that refuses one init after the other."""
+        if failure.code not in self.api.adapter.traits.target_refusals:
+            return
+        self._refusals[target] = self._refusals.get(target, 0) + 1
+        if self._refusals[target] == _STRIKES:
             text = f"{self.api.adapter.name}: {target}: refused, no more of its rows are taken: {failure.text}"
             self._tools.emit(Notice(text))
 
@@ -101,10 +109,9 @@ class Lane:
         work = [batch]
         while work and not self.stopped:
             batch = work.pop()
-            if batch.documents[0].target in self._refused:
-                continue
             async with self.api.traffic.slots.one():
-                work += await self._round(batch)
+                if self._takes(batch):
+                    work += await self._round(batch)
 
     async def _round(self, batch: Batch) -> list[Batch]:
         """One init with its transfers; returns what has to go another round."""
@@ -121,6 +128,8 @@ class Lane:
         await self._tracked.acquire()
         flying: InFlight | None = None
         try:
+            if not self._takes(batch):
+                return []
             with self._doing("init"):
                 answer = await self._init(api, batch, outgoing)
             if isinstance(answer, list):
@@ -164,6 +173,7 @@ class Lane:
         """The init's answer, or what has to be done instead."""
         answer = await self._announcer.announce(api, batch, outgoing)
         if isinstance(answer, Announced):
+            self._refusals.pop(batch.documents[0].target, None)
             return answer
         if answer.unavailable and isinstance(api.adapter, Fallback):
             self._fall_back(api, answer.failure)
@@ -178,7 +188,7 @@ class Lane:
                 await self._tools.journal.commit(*(Reset(d.id, self._tools.run_id) for d in batch.documents))
             return []
         self.stop_for(failure)
-        self._stop_target(failure, batch.documents[0].target)
+        self._refused(failure, batch.documents[0].target)
         failures = {document.id: failure for document in batch.documents}
         if follows is Next.UNKNOWN:
             await self.outcomes.lose(batch, failures, Stage.INIT)

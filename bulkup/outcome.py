@@ -76,6 +76,7 @@ class Outcomes:
                 stage=stage,
                 error_code=leftover.error_code,
                 error="; ".join(filter(None, (leftover.error, text))),
+                repeated=True,
             )
         )
 

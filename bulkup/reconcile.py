@@ -66,10 +66,13 @@ class Reconciler:
             else:
                 await self._by_listing(api, group)
         except StepError as error:
-            if error.failure.final:
-                await self._undecided(group, error.failure)
-            else:
+            if not error.failure.final:
                 self._lane.postpone(len(group), error.failure)
+                return
+            # of what failed before, a vendor that will not tell leaves what was known
+            failed = [left for left in group if left.state is State.INITIATED and left.ended_at]
+            await self._send_again(failed)
+            await self._undecided([left for left in group if left not in failed], error.failure)
 
     def _api(self, flow: str) -> Api:
         adapter = self._lane.api.adapter
@@ -187,6 +190,7 @@ class Reconciler:
         return Outgoing(leftover.document, known)
 
     def _stopped(self) -> bool:
+        self._tools.watch.moved()
         return self._lane.stopped
 
     async def _send_again(self, group: Sequence[Leftover]) -> None:

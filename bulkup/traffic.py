@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 _CATCH_UP = 0.02
 """Seconds that the pace of requests may lag behind."""
+_LOOK_AGAIN = 1.0
 
 
 class Server:
@@ -52,6 +53,7 @@ class Server:
         self._tell = tell
         self._rate = Rate(rate)
         self._breaker = Breaker()
+        self._asked_until = 0.0
         self._not_before = 0.0
         self._last = -inf
         self._first: deque[_Waiting] = deque()
@@ -76,7 +78,7 @@ class Server:
     @property
     def pause(self) -> float:
         """Seconds for which the server asked to be left alone."""
-        return max(0.0, self._not_before - self._clock.monotonic())
+        return max(0.0, self._asked_until - self._clock.monotonic())
 
     def heard(self, began: float, failure: Failure | None, *, meant: bool = False) -> None:
         """How a request ended that was sent at ``began``.
@@ -86,12 +88,12 @@ class Server:
             meant: the failure is an answer that means something else than trouble.
         """
         now = self._clock.monotonic()
-        asked = 0.0 if failure is None else failure.retry_after or 0.0
+        if failure is not None and failure.retry_after is not None:
+            self._asked_until = max(self._asked_until, now + failure.retry_after)
         if failure is not None and slow_down(failure):
-            asked = self._rate.refused(now, began, failure.retry_after)
+            self._not_before = max(self._not_before, now + self._rate.refused(now, began, failure.retry_after))
         elif failure is None or failure.answered:
             self._rate.accepted(now, began)
-        self._not_before = max(self._not_before, now + asked)
         if failure is not None and not meant and _down(failure):
             if self._breaker.failed(now):
                 self._tell(f"{self._name} seems to be down, waiting for it: {failure.text}")
@@ -107,7 +109,7 @@ class Server:
                     await mine.bell.wait()
                     mine.bell = anyio.Event()
                 elif (wait := self._wait()) > 0:
-                    await self._clock.sleep(wait)
+                    await self._clock.sleep(min(wait, _LOOK_AGAIN))  # the server may be back before the next probe
                 else:
                     return
         finally:
@@ -122,15 +124,15 @@ class Server:
     def _wait(self) -> float:
         """Seconds until the next request may go out."""
         now = self._clock.monotonic()
-        asked = self._not_before - now
+        asked, down = self._asked_until - now, self._breaker.wait(now)
         if asked > self._patience:
             text = f"the server asked to wait {asked:.0f} s more, which is longer than --retry-for"
             raise StepError(Failure("rate_limited", text, sent=False, retry_after=asked))
         opened = self._breaker.opened_at
-        if opened is not None and now - opened > self._patience:
+        if opened is not None and now - opened > self._patience and down > 0:
             text = f"{self._name} has been down for {now - opened:.0f} s"
             raise StepError(Failure(VENDOR_DOWN, text, Again.SAME, sent=False))
-        return max(asked, self._breaker.wait(now), self._last + self._rate.interval() - now)
+        return max(asked, down, self._not_before - now, self._last + self._rate.interval() - now)
 
 
 class _Waiting:
@@ -226,30 +228,41 @@ class Slots:
         self.taken = 0
         self._window = window
         self._clock = clock
-        self._free = anyio.Condition()
+        self._waiting: deque[anyio.Event] = deque()
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
         """Have an upload in flight."""
-        async with self._free:
-            while self.taken >= self._window.limit:
-                await self._free.wait()
-            self.taken += 1
+        while self.taken >= self._window.limit:
+            bell = anyio.Event()
+            self._waiting.append(bell)
+            try:
+                await bell.wait()
+            finally:
+                if bell in self._waiting:
+                    self._waiting.remove(bell)
+                else:
+                    self._wake()  # whoever gives up passes on what it was told
+        self.taken += 1
         try:
             yield
         finally:
             self.taken -= 1
-            with anyio.CancelScope(shield=True):
-                async with self._free:
-                    self._free.notify(max(0, self._window.limit - self.taken))
+            self._wake()
 
     def heard(self, began: float, in_flight: int, failure: Failure | None) -> None:
         """How an init ended that was sent at ``began``, while so many uploads were in flight."""
         now = self._clock.monotonic()
         if failure is None:
             self._window.succeeded(now, now - began, in_flight)
+            self._wake()
         elif ambiguous(failure):  # too many requests are a matter of `Rate`
             self._window.troubled(now, began)
+
+    def _wake(self) -> None:
+        """Tell as many as there are places now."""
+        for _ in range(min(self._window.limit - self.taken, len(self._waiting))):
+            self._waiting.popleft().set()
 
 
 def _down(failure: Failure) -> bool:

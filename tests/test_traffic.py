@@ -183,3 +183,49 @@ async def test_no_url_is_made_while_its_store_wants_a_pause() -> None:
 
     ((asking, init),) = await time.run(work())
     assert (asking, init >= 7) == (0, True)
+
+
+async def test_a_window_that_grows_lets_more_in() -> None:
+    """Who waits for a place need not wait for another upload's end when there are more places."""
+    time = Time()
+    slots = Traffic("vendor", Terms(concurrency=16), time.clock).slots
+    begun = list[float]()
+
+    async def upload() -> None:
+        async with slots.one():
+            begun.append(time.now)
+            await time.clock.sleep(0.1)
+            slots.heard(time.now - 0.1, slots.taken, None)
+            await time.clock.sleep(600)
+
+    await time.run(*(upload() for _ in range(16)))
+    assert max(begun) < 5
+
+
+async def test_all_go_on_soon_after_a_server_is_back() -> None:
+    """Nobody sleeps through the good news until the next probe would have been due."""
+    time = Time()
+    shared = server(time)
+    asked = list[float]()
+
+    async def worker() -> None:
+        while True:
+            await shared.turn()
+            began = time.now
+            await time.clock.sleep(0.01)
+            shared.heard(began, BUSY if time.now < 20 else None)
+            if time.now >= 20:
+                asked.append(time.now)
+                return
+
+    await time.run(*(worker() for _ in range(16)))
+    assert max(asked) - min(asked) < 2
+
+
+async def test_no_patience_is_no_reason_to_stop_for_a_429() -> None:
+    """With --retry-for 0 a 429 that asks for no pause holds nobody back for good."""
+    time = Time()
+    shared = Server("vendor", time.clock, 0, None, list[str]().append)
+    shared.heard(0, limited(None))
+    (result,) = await time.run(shared.turn())
+    assert result is None

@@ -262,7 +262,8 @@ def _sent(connection: Connection, keys: list[str]) -> set[str]:
     """Those of the keys whose document the vendor has, or may have."""
     if not keys:
         return set()
-    known = or_(_was_completed, _stored_already, documents.c.state.in_([state.value for state in _KEPT]))
+    kept = and_(documents.c.state == State.FAILED.value, ~documents.c.retriable)
+    known = or_(_was_completed, _stored_already, kept, documents.c.state.in_([state.value for state in _KEPT]))
     return set(connection.scalars(select(documents.c.key).where(documents.c.key.in_(keys), known)))
 
 
