@@ -26,6 +26,9 @@ from bulkup.tasks import in_thread
 from bulkup.tools import Tools
 from bulkup.track import JOB_OPEN
 
+_REFUSALS = frozenset({"store_refused", "rejected", "forbidden", "conflict", "too_large", "not_uploaded"})
+"""Codes of a transfer that surely left nothing."""
+
 
 def groups(leftovers: Sequence[Leftover]) -> list[list[Leftover]]:
     """Leftovers, as the ledger orders them, that one question answers: of one job, or else of one target and flow."""
@@ -69,10 +72,10 @@ class Reconciler:
             if not error.failure.final:
                 self._lane.postpone(len(group), error.failure)
                 return
-            # of what failed before, a vendor that will not tell leaves what was known
-            failed = [left for left in group if left.state is State.INITIATED and left.ended_at]
-            await self._send_again(failed)
-            await self._undecided([left for left in group if left not in failed], error.failure)
+            # a vendor that will not tell leaves what was known: a row whose bytes were refused is to be sent
+            refused = [left for left in group if left.state is State.INITIATED and left.error_code in _REFUSALS]
+            await self._send_again(refused)
+            await self._undecided([left for left in group if left not in refused], error.failure)
 
     def _api(self, flow: str) -> Api:
         adapter = self._lane.api.adapter
@@ -92,7 +95,7 @@ class Reconciler:
         if states == {State.STORED}:
             answer = await self._lane.ask(flying, self._tools.terms.job_timeout)
         else:
-            answer = await self._lane.probe(flying, 0 if states == {State.UNKNOWN} else self._lane.settle)
+            answer = await self._lane.probe(flying, self._on_its_way(group))
         if not isinstance(answer, Failure):
             await self._lane.outcomes.conclude(outgoing, answer)
         elif answer.code == "not_found":

@@ -59,7 +59,7 @@ _stored_already = and_(
 _never_stored = and_(
     documents.c.state == State.FAILED.value,
     documents.c.stage == Stage.TRANSFER.value,
-    documents.c.document_id.is_not(None),
+    or_(documents.c.document_id.is_not(None), documents.c.job_id.is_not(None)),
 )
 """A row whose init was answered, and whose bytes did not get there as far as is known.
 
@@ -222,10 +222,11 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
                 "alone": case((and_(fresh, old.error_code == JOB_FAILED), literal(True)), else_=old.alone),  # noqa: FBT003
                 **{name: case((settled, told[name]), else_=old[name]) for name in ("filename", "cells")},
                 **{name: case((fresh, told[name]), else_=old[name]) for name in ("target", "share", "bundled")},
-                **{
-                    name: case((fresh, told[name]), (kept, null()), else_=old[name])
-                    for name in ("stage", "error_code", "error")
-                },
+                **{name: case((fresh, told[name]), (kept, null()), else_=old[name]) for name in ("stage", "error")},
+                # of a doubtful row the code stays: it says whether there was a definite refusal
+                "error_code": case(
+                    (fresh, told.error_code), (or_(stored, _was_completed), null()), else_=old.error_code
+                ),
             },
         )
     )
