@@ -41,7 +41,9 @@ class Auco(AucoDocuments):
 
     name: ClassVar[str] = "auco"
     flow: ClassVar[str] = "v1.5"
-    traits: ClassVar[Traits] = Traits(repeatable_init=False, digests=frozenset({"sha256"}), magic=b"%PDF-")
+    traits: ClassVar[Traits] = Traits(
+        repeatable_init=False, digests=frozenset({"sha256"}), magic=b"%PDF-", target_refusals=frozenset()
+    )
 
     @property
     def secrets(self) -> Sequence[str]:
