@@ -4,7 +4,7 @@
   calls clearly take longer.
 * **Then gently**: a tenth more each round; below a limit that met trouble one more each round, near it one in ten: a
   vendor with a hard limit is not asked again and again.
-* **Back off** on 429, 503 and time-outs, to 80 % (half in slow start), once for a burst: calls that began before the
+* **Back off** on 503 and time-outs, to 80 % (half in slow start), once for a burst: calls that began before the
   last step back only confirm it.
 * **Latency.** One call says nothing: it may be a large file. The median of a round of calls (as many as the limit, 50
   at least) is compared with the lowest. Above 1.7 times that nothing grows; above 2.5 times in two rounds running the
@@ -74,7 +74,7 @@ class Window:
             self._round.clear()
 
     def troubled(self, now: float, began: float) -> None:
-        """A call that began at ``began`` met a 429, a 503 or a time-out."""
+        """A call that began at ``began`` met a 503 or a time-out."""
         if began < self._changed:
             return
         self._trouble = self._limit
