@@ -37,7 +37,8 @@ async def test_real_signatures_pass(archive: Archive, sandbox: Sandbox, case: Ca
     expected: Held = Counter()
     for number, size in enumerate([1, 1000, 2_000_000]):
         row = case.row(number)
-        path = archive.add(f"{number} ä+~ #1.pdf", bytes(range(256)) * (size // 256 + 1), **row)
+        content = b"%PDF-1.7 " + bytes(range(256)) * (size // 256 + 1)
+        path = archive.add(f"{number} ä+~ #1.pdf", content, **row)
         expected[case.expected(row, path.name, sha256(path))] = 1
     summary = await archive.upload(sandbox, job_timeout=20)
     assert (summary.completed, summary.exit_code) == (3, 0), archive.ended()
@@ -48,7 +49,7 @@ async def test_real_signatures_pass(archive: Archive, sandbox: Sandbox, case: Ca
 @pytest.mark.parametrize("case", SIGNED, ids=lambda case: case.id)
 async def test_an_expired_url_fails_clearly(archive: Archive, sandbox: Sandbox, case: Case) -> None:
     """The server's refusal is understood as expiry: a new init, or a failed row that says so."""
-    archive.add("late.pdf", **case.row(7))
+    archive.add("late.pdf", b"%PDF-1.7", **case.row(7))
     sandbox.faults = Faults(rules=(Rule(kind="expired_url", vendor=case.provider),))
     summary = await archive.upload(sandbox)
     sandbox.faults = Faults()
@@ -66,7 +67,7 @@ async def test_a_tampered_signature_fails_clearly(
     """A signature that does not fit is refused at once, with the server's words, and nothing is stored."""
     signer = sandbox._stage.signer  # to sign with another key, as nobody outside can
     monkeypatch.setattr(type(signer), "digest", lambda *_: "0" * 64)
-    archive.add("forged.pdf", **case.row(8))
+    archive.add("forged.pdf", b"%PDF-1.7", **case.row(8))
     summary = await archive.upload(sandbox)
     assert (summary.failed, summary.exit_code) == (1, 1)
     (end,) = archive.ended().values()
