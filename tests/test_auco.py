@@ -630,7 +630,7 @@ async def test_a_put_whose_answer_was_lost_is_looked_up(archive: Archive, kind: 
         assert (sandbox.counts["init"], sandbox.counts["put"]) == (1, 1)
         look = next(seen for seen in sandbox.seen if seen.method == "GET" and seen.path == "/auco/document")
         assert look.query == f"code={sandbox.auco.processes[0].code}"
-        assert look.names == {"Authorization", "Accept"}
+        assert look.names == {"Authorization", "Content-Type", "Accept"}
         assert look.header("Authorization") == sandbox.auco.public_key
         assert not sandbox.breaches
 

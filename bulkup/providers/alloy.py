@@ -57,7 +57,7 @@ class Alloy(AlloyDocuments):
     @property
     def secrets(self) -> Sequence[str]:
         """See `Adapter.secrets`."""
-        return [secret for secret in (self.token, self.secret, self.bearer) if secret]
+        return [secret for secret in (self.token, self.secret, self.bearer, self._basic) if secret]
 
     @property
     def renewable(self) -> bool:
@@ -68,7 +68,11 @@ class Alloy(AlloyDocuments):
         """Basic for the login and where nothing else is wanted, else the bearer token."""
         if self.bearer is not None and path != _LOGIN:
             return {"Authorization": f"Bearer {self.bearer}"}
-        return {"Authorization": "Basic " + base64.b64encode(f"{self.token}:{self.secret}".encode()).decode()}
+        return {"Authorization": f"Basic {self._basic}"}
+
+    @property
+    def _basic(self) -> str:
+        return base64.b64encode(f"{self.token}:{self.secret}".encode()).decode()
 
     def login(self) -> tuple[str, str, Json]:
         """See `Renewable.login`; OAuth2 client credentials."""

@@ -51,8 +51,13 @@ class Auco(AucoDocuments):
         return [secret for secret in (self.private_key, self.public_key) if secret]
 
     def authorize(self, method: str, path: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002 - by method alone
-        """The key of the method, raw: the public one reads, the private one does the rest (vendor's docs)."""
-        return {"Authorization": self.public_key if method == "GET" else self.private_key}
+        """The key of the method, raw: the public one reads, the private one does the rest (vendor's docs).
+
+        Every call says that it speaks JSON; where there is a body, the core does.
+        """
+        if method == "GET":
+            return {"Authorization": self.public_key, "Content-Type": "application/json"}
+        return {"Authorization": self.private_key}
 
     async def init(self, api: Caller, documents: Sequence[Outgoing]) -> Ticket:
         """Create the process; a small PDF goes along, and the call is then the transfer itself."""
