@@ -167,8 +167,7 @@ class Api:
 
     async def fetch(self, url: SignedUrl, *, auth: bool) -> bytes:
         """See `Caller.fetch`."""
-        if auth and url.origin != SignedUrl(self.adapter.base_url).origin:
-            raise StepError(Failure("bad_url", "a URL that wants credentials is not on the vendor's host", sent=False))
+        self.admit(url, auth=auth)
 
         async def once(headers: tuple[tuple[str, str], ...]) -> bytes:
             response = await self._transport.send(Request("GET", url.value, headers), self._limits)
@@ -191,6 +190,7 @@ class Api:
 
     async def measure(self, url: SignedUrl) -> int | None:
         """See `Caller.measure`."""
+        self.admit(url, auth=False)
 
         async def once() -> int | None:
             async with self._transport.stream(Request("GET", url.value), self._limits) as stream:
@@ -202,6 +202,21 @@ class Api:
             return int(length) if length.isdecimal() else None
 
         return await retrying(partial(self.traffic.carry, url, once), self._backoff, self._clock)
+
+    def admit(self, url: SignedUrl, *, auth: bool) -> None:
+        """See that a request may go to a URL that the vendor gave.
+
+        Args:
+            auth: with the vendor's credentials.
+
+        Raises:
+            StepError: ``bad_url``: all could be read on the way, or the credentials would go to another host.
+        """
+        if auth and url.origin != self._host.origin:
+            raise StepError(Failure("bad_url", "a URL that wants credentials is not on the vendor's host", sent=False))
+        if not url.safe_beside(self.adapter.base_url):
+            text = f"the vendor gave a URL without TLS ({url.origin or 'unreadable'}), so nothing was sent to it"
+            raise StepError(Failure("bad_url", text, sent=False))
 
     async def headers(self, method: str, path: str) -> tuple[tuple[str, str], ...]:
         """The credentials for a transfer that goes to the API itself."""

@@ -144,11 +144,12 @@ async def connect(
     """
     if provider not in PROVIDERS:
         raise ConfigError(f"unknown provider {provider!r}: known are {', '.join(PROVIDERS)}")
-    terms = config.settings(**options).terms()
+    settings = config.settings(**options)
+    terms = settings.terms()
     env = os.environ if environment is None else environment
     adapter = config.adapters([provider], env, base_url)[provider]
     clock = Clock()
-    async with Http() as transport:
+    async with Http(settings.tls()) as transport:
         api = Api(
             adapter,
             transport,

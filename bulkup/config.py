@@ -6,27 +6,35 @@ Credentials come from the environment (``BULKUP_LIGHTREACH_TOKEN``) or from a fi
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bulkup.budget import Budget, Failures, duration, failures
 from bulkup.errors import ConfigError
-from bulkup.http import Limits
+from bulkup.http import Limits, trusting
 from bulkup.plan import OnChange
 from bulkup.providers import PROVIDERS
 from bulkup.providers.base import Adapter
 from bulkup.schedule import Backoff
+from bulkup.secret import is_plain_loopback
 from bulkup.terms import Terms
 
 
 def _given(parse: Callable[[str], object]) -> Callable[[object], object]:
     """Read a setting's text; what is no text stays as it is."""
     return lambda value: parse(value) if isinstance(value, str) else value
+
+
+def _authorities(value: Path) -> Path:
+    """See that it is a file of certificates."""
+    trusting(value)
+    return value
 
 
 class Settings(BaseSettings):
@@ -50,6 +58,11 @@ class Settings(BaseSettings):
     max_failures: Annotated[Failures | None, BeforeValidator(_given(failures))] = None
     max_duration: Annotated[float | None, BeforeValidator(_given(duration))] = None
     max_requests: int | None = Field(None, gt=0)
+    ca_file: Annotated[Path, AfterValidator(_authorities)] | None = None
+
+    def tls(self) -> ssl.SSLContext:
+        """Whom connections trust."""
+        return trusting(self.ca_file)
 
     def terms(self) -> Terms:
         """The same, as the engine takes it."""
@@ -83,6 +96,7 @@ def settings(**flags: object) -> Settings:
 
 def _explained(given: Mapping[str, object], where: tuple[int | str, ...], message: str) -> str:
     name = str(where[0])
+    message = message.removeprefix("Value error, ")
     source = f"--{name.replace('_', '-')}" if name in given else f"BULKUP_{name.upper()}"
     return f"{source}: {message[:1].lower()}{message[1:]}"
 
@@ -167,4 +181,6 @@ def _base_url(value: str, source: str) -> str:
         raise ConfigError(f"{source}: must be like https://host or https://host/path")
     if parts.username or parts.password:
         raise ConfigError(f"{source}: must not hold credentials")
+    if parts.scheme == "http" and not is_plain_loopback(value):
+        raise ConfigError(f"{source}: must begin with https://: credentials go by plain http to this machine only")
     return value.rstrip("/")

@@ -117,3 +117,12 @@ def stops_lane(failure: Failure, patience: float) -> bool:
     if failure.code in CREDENTIALS_REFUSED | {"unreachable", "tls_failed", VENDOR_DOWN}:
         return True
     return failure.retry_after is not None and failure.retry_after > patience
+
+
+def stays_pending(failure: Failure, patience: float) -> bool:
+    """Whether a row stays as it is: nothing of it left, and what was in the way is of no account for the row.
+
+    Args:
+        patience: how long one step may be retried, in seconds.
+    """
+    return not failure.sent and failure.again is Again.NEVER and stops_lane(failure, patience)

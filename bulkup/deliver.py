@@ -125,6 +125,7 @@ class Courier:
 
         async def once(*, renewed: bool = False) -> Reply:
             nonlocal uncertain, left
+            api.admit(upload.url, auth=upload.auth)
             credentials = await api.headers(upload.method, upload.url.value) if upload.auth else ()
             used = api.adapter
             meant = partial(wants_fallback, traits=used.traits)

@@ -18,6 +18,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -127,11 +128,40 @@ _PIECE = 128 * 1024
 _ERROR = 300
 
 
+def trusting(authorities: Path | None = None) -> ssl.SSLContext:
+    """TLS that always verifies certificate and host name.
+
+    Args:
+        authorities: a file of certificates in PEM form, trusted besides the system's (or those that ``SSL_CERT_FILE``
+            and ``SSL_CERT_DIR`` name instead of them).
+
+    Raises:
+        ValueError: the file can't be read, or holds no certificate.
+    """
+    context = ssl.create_default_context()
+    if authorities is not None:
+        alone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            alone.load_verify_locations(authorities)
+            context.load_verify_locations(authorities)
+        except ssl.SSLError:
+            raise ValueError(f"{str(authorities)!r} holds no certificate in PEM form") from None
+        except OSError as error:
+            raise ValueError(f"can't read {str(authorities)!r}: {error.strerror}") from None
+        if not alone.cert_store_stats()["x509"]:  # a list of revoked ones, perhaps
+            raise ValueError(f"{str(authorities)!r} holds no certificate in PEM form")
+    return context
+
+
 class Http:
-    """The real `Transport`. Open it with ``async with``."""
+    """The real `Transport`. Open it with ``async with``.
+
+    Args:
+        tls: from `trusting`.
+    """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self._tls = tls or ssl.create_default_context()
+        self._tls = tls or trusting()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -294,6 +324,14 @@ def _no_answer(text: str) -> StepError:
     return StepError(Failure("no_answer", text, Again.SAME))
 
 
+_UNKNOWN_ISSUER = frozenset({18, 19, 20, 21})
+"""OpenSSL's ``X509_V_ERR_...`` of a certificate, or chain, that nobody known has signed."""
+
+
+def _issuer_unknown(error: Exception) -> bool:
+    return isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _UNKNOWN_ISSUER
+
+
 class _translated:  # noqa: N801 - reads as a context manager
     """Turns every error of the library into a `StepError`, without the URLs that its texts and causes carry."""
 
@@ -306,7 +344,12 @@ class _translated:  # noqa: N801 - reads as a context manager
         match error:
             case None | StepError():
                 return
-            case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            case aiohttp.ClientConnectorCertificateError() as refused:
+                reason = getattr(refused.certificate_error, "verify_message", "") or "the certificate is not good"
+                advice = " (--ca-file names private authorities)" if _issuer_unknown(refused.certificate_error) else ""
+                text = f"TLS with {refused.host} failed: {reason}{advice}"
+                failure = Failure("tls_failed", text, Again.NEVER, sent=False)
+            case aiohttp.ClientConnectorSSLError():
                 failure = Failure("tls_failed", f"TLS with {error.host} failed", Again.NEVER, sent=False)
             case aiohttp.ClientConnectorError():
                 number = error.errno or 0

@@ -18,7 +18,7 @@ from bulkup import plan
 from bulkup.announce import Announced, Announcer
 from bulkup.api import Api
 from bulkup.content import Source, inspect
-from bulkup.decide import Next, after_init, after_transfer, init_again, stops_lane
+from bulkup.decide import Next, after_init, after_transfer, init_again, stays_pending, stops_lane
 from bulkup.deliver import Courier, Delivery, FanOut, Undelivered
 from bulkup.errors import StepError
 from bulkup.events import Notice
@@ -183,11 +183,12 @@ class Lane:
         follows = after_init(failure, api.adapter.traits, several=several)
         if follows is Next.SPLIT:
             return plan.split(batch)
-        if self.stopped and init_again(failure, api.adapter.traits):
+        unsent = self.stopped and init_again(failure, api.adapter.traits)
+        self.stop_for(failure)
+        if unsent or stays_pending(failure, self._tools.terms.backoff.patience):
             if not answer.lost:  # else the next run asks what is left of it
                 await self._tools.journal.commit(*(Reset(d.id, self._tools.run_id) for d in batch.documents))
             return []
-        self.stop_for(failure)
         self._refused(failure, batch.documents[0].target)
         failures = {document.id: failure for document in batch.documents}
         if follows is Next.UNKNOWN:
@@ -290,12 +291,14 @@ class Lane:
             left: list[int] = []
         else:
             left = [d.id for d in batch.documents if d.id not in ended and d.id not in lost]
-        never_sent = [id_ for id_, failure in ended.items() if failure.code == "rate_limited" and not failure.sent]
+        patience = self._tools.terms.backoff.patience
+        never_sent = [id_ for id_, failure in ended.items() if stays_pending(failure, patience)]
         for failure in ended.values():
             self.stop_for(failure)
-        if traits.repeatable_init:
+        if traits.repeatable_init or ticket.inits:
             # in one transaction with what ends, since the old job can't complete without that
-            self._tools.journal.record(*(Reset(id_, self._tools.run_id) for id_ in [*left, *never_sent]))
+            unsent = [*left, *never_sent] if traits.repeatable_init else never_sent
+            self._tools.journal.record(*(Reset(id_, self._tools.run_id) for id_ in unsent))
             ended = {id_: failure for id_, failure in ended.items() if id_ not in never_sent}
         stage = Stage.INIT if ticket.inits else Stage.TRANSFER
         if lost:

@@ -158,7 +158,7 @@ async def send(
     clock: Clock | None = None,
 ) -> Summary:
     """Send what was admitted; see `Run.run`. From now on only ``ledger_thread`` touches the ledger."""
-    async with Http() as transport:
+    async with Http(settings.tls()) as transport:
         run = Run(
             admitted.run_id,
             admitted.rows,

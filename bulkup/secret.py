@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 REDACTED = "***"
@@ -30,10 +31,36 @@ class SignedUrl:
         host = parts.netloc.rpartition("@")[2]
         return f"{parts.scheme}://{host}"
 
+    def safe_beside(self, base_url: str) -> bool:
+        """Whether a request may go there: by TLS, or all on this machine, as with a sandbox.
+
+        Args:
+            base_url: of the vendor that gave the URL.
+        """
+        return _scheme(self.value) == "https" or (is_plain_loopback(self.value) and is_plain_loopback(base_url))
+
     def __repr__(self) -> str:
         return f"SignedUrl({self.origin}/{REDACTED})"
 
     __str__ = __repr__
+
+
+def is_plain_loopback(url: str) -> bool:
+    """Whether a URL is HTTP without TLS to this very machine: 127.0.0.0/8, ::1 or ``localhost``."""
+    if _scheme(url) != "http":
+        return False
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # some other name
+        return False
+
+
+def _scheme(url: str) -> str:
+    try:
+        return urlsplit(url).scheme
+    except ValueError:
+        return ""
 
 
 _URL = re.compile(r"(://)(?:[^/\s\"<>?#]*@)?([^\s\"<>?#]*)([?#][^\s\"<>]*)?")

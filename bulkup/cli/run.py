@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import anyio
@@ -28,6 +29,7 @@ from bulkup.terminal import JsonLines, progress, size, summary_lines
 
 _SENDING = "Sending"
 _MANIFEST = "Manifest"
+_SECURITY = "Security"
 _LIMITS = "Limits: no more rows are taken then, and what is in flight is finished; run again for the rest"
 
 
@@ -124,6 +126,12 @@ def run(  # noqa: PLR0913 - one parameter is one option
     max_requests: Annotated[
         int | None, typer.Option(help="Stop when so many requests were sent.", rich_help_panel=_LIMITS)
     ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Certificates (PEM) of authorities to trust besides the system's.", rich_help_panel=_SECURITY
+        ),
+    ] = None,
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, help="Log what is going on; -vv each request.")
     ] = 0,
@@ -148,6 +156,7 @@ def run(  # noqa: PLR0913 - one parameter is one option
         max_failures=max_failures,
         max_duration=max_duration,
         max_requests=max_requests,
+        ca_file=ca_file,
     )
     order = Order(manifest, provider, base_url, ignore_extra, skip_invalid, retry_unknown)
     if dry_run:
