@@ -16,7 +16,7 @@ from bulkup.decide import ambiguous, init_again, wants_fallback
 from bulkup.door import Doors
 from bulkup.errors import StepError
 from bulkup.events import Notice
-from bulkup.ledger import Answered, Archived, Initiated, Reset
+from bulkup.ledger import Answered, Archived, Initiated, Left, Reset
 from bulkup.model import Failure, Ticket
 from bulkup.plan import Batch
 from bulkup.providers.base import Abandoner, Adapter, Finder, Found, Outgoing, Resumable, Trace
@@ -128,7 +128,9 @@ class _Init:
             try:
                 ticket = await self._api.adapter.init(api, self._outgoing)
             except StepError as error:
-                self.lost |= ambiguous(error.failure)
+                if ambiguous(error.failure):
+                    self.lost = True
+                    await self._leave()
                 self._sent = None
                 raise
             await self._tools.journal.commit(
@@ -138,6 +140,12 @@ class _Init:
                 )
             )
         return Announced(ticket, api.sent, resumed=False)
+
+    async def _leave(self) -> None:
+        """Note records as left beside which an init was lost: the next look is for what that one made."""
+        if self._orphans:
+            await self._tools.journal.commit(*(Left(id_, orphan) for id_, orphan in self._orphans.items()))
+            self._orphans.clear()
 
     async def _resume(self) -> Announced | None:
         adapter = self._api.adapter

@@ -242,6 +242,19 @@ async def test_a_lost_create_answer(archive: Archive) -> None:
             assert database.execute("SELECT document_id, fate FROM former_documents").fetchall() == [(left.id, "left")]
 
 
+async def test_one_lost_create_answer_after_the_other(archive: Archive) -> None:
+    """Each look finds the record of the last call; all of them are noted as left, and the row completes."""
+    add(archive)
+    async with Sandbox(faults=Faults(rules=(Rule(kind="reset_after", step="init", times=3),))) as sandbox:
+        assert (await run(archive, sandbox, retry_for=10)).completed == 1
+        *left, made = (document.id for document in sandbox.kompliant.documents)
+        assert (count(sandbox, "list"), count(sandbox, "init"), len(left)) == (3, 4, 3)
+        assert archive.ledger_rows()[0]["document_id"] == made
+        with closing(sqlite3.connect(archive.ledger)) as database:
+            noted = database.execute("SELECT document_id, fate FROM former_documents ORDER BY id").fetchall()
+        assert noted == [(id_, "left") for id_ in left]
+
+
 @pytest.mark.parametrize("content", [CONTENT, CONTENT[::-1]])
 async def test_a_document_of_the_same_name_and_size(archive: Archive, content: bytes) -> None:
     """After a lost answer one that has bytes, be they the same, is somebody else's: this row's were never sent."""

@@ -372,6 +372,21 @@ async def test_a_record_of_a_lost_init(archive: Archive, before: str, *, listed:
         assert archive.ledger_rows()[0]["document_id"] == "90"
 
 
+async def test_lost_inits_whose_records_cannot_be_archived(archive: Archive) -> None:
+    """Each record is looked for once, and told and noted as left; the document is uploaded all the same."""
+    row(archive)
+    rules = (Rule(kind="reset_after", step="init", times=2), Rule(kind="status", step="update", status=409))
+    async with started(*rules, ids="text") as sandbox:
+        assert (await archive.upload(sandbox, retry_for=10)).completed == 1
+        assert [(r.archived, r.stored is not None) for r in sandbox.loanpro.documents] == [
+            (0, False),
+            (0, False),
+            (0, True),
+        ]
+        assert history(archive) == [("89", "left"), ("90", "left")]
+        assert archive.ledger_rows()[0]["document_id"] == "91"
+
+
 async def test_a_record_of_a_lost_init_is_not_another_rows(archive: Archive) -> None:
     """Same name, section and size: a record that belongs to another row, or to an earlier upload, is left alone."""
     row(archive, "one/a.pdf", b"1")

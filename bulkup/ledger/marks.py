@@ -97,7 +97,15 @@ class Archived:
     orphan: str
 
 
-Mark = Initiated | Answered | Stored | Measured | Ended | Reset | Archived
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The record of an earlier init, whose bytes never came, stays as it is, and so may that of another one."""
+
+    id: int
+    orphan: str
+
+
+Mark = Initiated | Answered | Stored | Measured | Ended | Reset | Archived | Left
 
 _by_id = documents.c.id == bindparam("_id")
 
@@ -195,13 +203,14 @@ def write(connection: Connection, marks: Sequence[Mark]) -> None:
             _write_initiated(connection, [mark for mark in batch if isinstance(mark, Initiated)])
         elif kind is Ended:
             _write_ended(connection, [mark for mark in batch if isinstance(mark, Ended)])
-        elif kind is Archived:
-            _retire_orphans(connection, [m for m in batch if isinstance(m, Archived)], Fate.ARCHIVED)
+        elif kind is Archived or kind is Left:
+            fate = Fate.ARCHIVED if kind is Archived else Fate.LEFT
+            _retire_orphans(connection, [m for m in batch if isinstance(m, Archived | Left)], fate)
             connection.execute(_NO_ORPHAN, [{"_id": mark.id} for mark in batch])
         else:
             _retire_orphans(connection, [m for m in batch if isinstance(m, Answered) and m.orphan], Fate.LEFT)
             statement = {Answered: _ANSWERED, Stored: _STORED, Measured: _MEASURED, Reset: _RESET}[kind]
-            connection.execute(statement, [_parameters(m) for m in batch if not isinstance(m, Archived)])
+            connection.execute(statement, [_parameters(m) for m in batch if not isinstance(m, Archived | Left)])
 
 
 def _write_initiated(connection: Connection, marks: Sequence[Initiated]) -> None:
@@ -210,7 +219,7 @@ def _write_initiated(connection: Connection, marks: Sequence[Initiated]) -> None
     connection.execute(_INITIATED, [_parameters(mark) for mark in marks])
 
 
-def _retire_orphans(connection: Connection, marks: Sequence[Answered | Archived], fate: Fate) -> None:
+def _retire_orphans(connection: Connection, marks: Sequence[Answered | Archived | Left], fate: Fate) -> None:
     """Note in the rows' history which records got no bytes."""
     if marks:
         connection.execute(
