@@ -388,7 +388,7 @@ async def test_all_mistakes_of_a_row(archive: Archive) -> None:
                 [{"name": "A", "email": "a@example.com"}, {"name": "B", "email": "b@example.com"}]
             )
         },
-        {"expired_date": ahead(days=3, minutes=1)},
+        {"expired_date": ahead(days=3, hours=12)},
         {"remember": "12"},
         {"package_name": "May"},
         {"filename": "b.PDF"},
@@ -426,7 +426,7 @@ async def test_a_file_that_is_no_pdf_makes_no_process(archive: Archive, size: in
 
 async def test_a_row_outlives_its_end(archive: Archive) -> None:
     """What was sent in time is no mistake later: the same manifest is skipped after its day, and others are refused."""
-    archive.add("a.pdf", PDF, **columns(expired_date=ahead(days=3, seconds=5)))
+    archive.add("a.pdf", PDF, **columns(expired_date=ahead(days=3, hours=12)))
     async with Watched() as sandbox:
         assert await send(archive, sandbox) == "completed"
         late = Clock(wall=lambda: time.time() + 86_400)
@@ -435,7 +435,7 @@ async def test_a_row_outlives_its_end(archive: Archive) -> None:
             given: dict[str, Any] = {"environment": sandbox.environment(), "complain": said.append, "clock": late}
             admitted = running.admit(order, ledger, **given)
             assert ledger.states(admitted.run_id) == {"skipped": 1}
-            archive.add("b.pdf", PDF, **columns(expired_date=ahead(days=3, seconds=5)))
+            archive.add("b.pdf", PDF, **columns(expired_date=ahead(days=3, hours=12)))
             with pytest.raises(ManifestError):
                 running.admit(running.Order(str(archive.manifest())), ledger, **given)
         assert [(complaint.row, complaint.column) for complaint in said] == [(2, "expired_date")]
