@@ -40,8 +40,10 @@ class Admin:
         counts: dict[str, dict[str, int]] = {}
         for (vendor, step), count in record.requests.items():
             counts.setdefault(vendor, {})[step] = count
+        spoilt = [{"vendor": v, "step": s, "kind": k, "times": n} for (v, s, k), n in self._stage.dice.spoilt.items()]
         state: Mapping[str, object] = {
             "requests": counts,
+            "spoilt": spoilt,
             "streams": {"open": record.requests.streams.open, "max": record.requests.streams.max},
             "puts": {"open": record.requests.puts.open, "max": record.requests.puts.max},
             "leaks": record.leaks,

@@ -15,10 +15,15 @@ class Dice:
 
     Args:
         faults: the plan.
+
+    Attributes:
+        spoilt: how often each kind of fault hit, by ``(vendor, step, kind)``: the kind with its status where it has
+            one, such as ``status 429``; a fault of a file or job has its kind for the step too.
     """
 
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
+        self.spoilt: Counter[tuple[str, str, str]] = Counter()
         self._seen: Counter[int] = Counter()
         self._hits: Counter[int] = Counter()
         self._turns: Counter[tuple[int, str, str]] = Counter()
@@ -70,4 +75,5 @@ class Dice:
             if int.from_bytes(digest, "big") / _RANGE >= rule.rate:
                 return False
         self._hits[number] += 1
+        self.spoilt[*step, rule.kind if rule.status is None else f"{rule.kind} {rule.status}"] += 1
         return True

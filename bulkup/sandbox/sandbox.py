@@ -6,6 +6,7 @@ import ipaddress
 import secrets
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -94,6 +95,11 @@ class Sandbox:
     def requests(self) -> Requests:
         """How often each ``(vendor, step)`` was requested; ``.streams`` and ``.puts`` gauge how many at once."""
         return self._stage.record.requests
+
+    @property
+    def spoilt(self) -> Counter[tuple[str, str, str]]:
+        """How often the present fault plan hit, by ``(vendor, step, kind)``; such as ``status 429`` for the kind."""
+        return self._stage.dice.spoilt
 
     @property
     def leaks(self) -> int:

@@ -32,7 +32,7 @@ class Job:
     """An upload job.
 
     ``event`` is the type of the latest event, ``error`` the message of a failed job, ``fate`` the fault that awaits it,
-    ``working`` is true from when all its bytes have landed.
+    ``working`` is true from when all its bytes have landed, ``polls`` are the Unix times at which it was polled.
     """
 
     id: str
@@ -44,6 +44,7 @@ class Job:
     documents: list[Document] = field(default_factory=list)
     fate: Rule | None = None
     working: bool = False
+    polls: list[float] = field(default_factory=list)
     _listeners: set[asyncio.Queue[bytes | None]] = field(default_factory=set)
 
     @property

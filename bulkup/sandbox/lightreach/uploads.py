@@ -160,6 +160,7 @@ class Uploads:
 
     async def _poll(self, request: web.Request) -> web.StreamResponse:
         job = self._job(request, _path_job(request))
+        job.polls.append(self._stage.clock())
         return web.Response(body=job.render(self.documents), content_type="application/json")
 
     def _job(self, request: web.Request, name: str) -> Job:

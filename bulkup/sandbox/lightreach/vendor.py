@@ -73,6 +73,7 @@ class LightReach(Vendor):
                     "error": job.error,
                     "files": [{"name": file.wanted.name, "landed": file.landed} for file in job.files],
                     "documents": [document.id for document in job.documents],
+                    "polls": job.polls,
                 }
                 for job in self.jobs.values()
             ],
