@@ -12,8 +12,9 @@ from bulkup.errors import (
     UsageError,
 )
 from bulkup.events import DocumentEnded, Event, Notice, RunStarted, Subscriber, Summary, Transferred
-from bulkup.model import Complaint, Failure, Stage, State
+from bulkup.model import Failure, Stage, State
 from bulkup.providers.remote import RemoteDocument, RemoteFile, ViewUrl
+from bulkup.rows import Complaint
 from bulkup.run import upload
 from bulkup.secret import SignedUrl
 

@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     drain: float = Field(30.0, ge=0)
     on_change: OnChange = OnChange.UPLOAD
     allow_empty: bool = False
+    verify: bool | None = None
     max_failures: Annotated[Failures | None, BeforeValidator(_given(failures))] = None
     max_duration: Annotated[float | None, BeforeValidator(_given(duration))] = None
     max_requests: int | None = Field(None, gt=0)
@@ -77,6 +78,7 @@ class Settings(BaseSettings):
             drain=self.drain,
             on_change=self.on_change,
             allow_empty=self.allow_empty,
+            verify=self.verify,
             budget=Budget(self.max_failures, self.max_duration, self.max_requests),
         )
 

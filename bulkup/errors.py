@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bulkup.model import Complaint, Failure
+from bulkup.model import Failure
+from bulkup.rows import Complaint
 
 
 class BulkupError(Exception):

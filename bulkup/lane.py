@@ -26,10 +26,11 @@ from bulkup.ledger import Measured, Reset, Stored
 from bulkup.model import Failure, Receipt, Reply, Stage, Ticket
 from bulkup.outcome import Outcomes
 from bulkup.plan import Batch
-from bulkup.providers.base import Fallback, Finder, Found, Outgoing, Trace
+from bulkup.providers.base import Fallback, Outgoing
 from bulkup.tasks import in_thread
 from bulkup.tools import Tools
 from bulkup.track import JOB_OPEN
+from bulkup.verify import arrived
 
 JOB_TIMEOUT = "job_timeout"
 _STRIKES = 3
@@ -150,9 +151,9 @@ class Lane:
     async def _preflight(self, batch: Batch) -> dict[int, Source]:
         """The documents that can be read, by id; the others end here. A bundle needs all of its files."""
         paths = [document.path for document in batch.documents]
-        traits = self.api.adapter.traits
-        allow_empty = self._tools.terms.allow_empty
-        look = partial(inspect, paths, traits.digests, allow_empty=allow_empty, magic=traits.magic)
+        traits, terms = self.api.adapter.traits, self._tools.terms
+        digests = frozenset[str]() if terms.verify is False else traits.digests
+        look = partial(inspect, paths, digests, allow_empty=terms.allow_empty, magic=traits.magic)
         found = await in_thread(self._tools.files, look)
         sources: dict[int, Source] = {}
         failures: dict[int, Failure] = {}
@@ -222,7 +223,7 @@ class Lane:
             try:
                 if ticket.job_id is not None:
                     return await self._by_job(api, batch, announced, delivery, flying)
-                if await self._landed(flying):
+                if await arrived(api, outgoing, ticket.remote_ids, self._tools, self.settle):
                     at = self._tools.clock.stamp()
                     self._tools.journal.record(*(Stored(o.document.id, at, o.content) for o in outgoing))
                     return flying
@@ -244,26 +245,6 @@ class Lane:
             self.postpone(len(flying.outgoing), answer)
             return []
         return await self._transfer_failed(api, batch, announced, delivery, flying.outgoing)
-
-    async def _landed(self, flying: InFlight) -> bool:
-        """Whether the vendor's records have their bytes, giving it some time to notice them.
-
-        Raises:
-            StepError: the vendor can't be asked.
-        """
-        adapter = flying.api.adapter
-        if not isinstance(adapter, Finder) or not any(flying.ticket.remote_ids):
-            return False
-        ends = self._tools.clock.monotonic() + self.settle
-        traces = [Trace(o, "", id_) for o, id_ in zip(flying.outgoing, flying.ticket.remote_ids, strict=True)]
-        while True:
-            found = await adapter.find(flying.api, traces, frozenset())
-            if all(isinstance(each, Found) and each.arrived for each in found):
-                return True
-            waiting = any(each is not None and not (isinstance(each, Found) and each.arrived) for each in found)
-            if not waiting or self._tools.clock.monotonic() >= ends:
-                return False
-            await self._tools.clock.sleep(self._tools.terms.following.poll_every)
 
     async def _transfer_failed(
         self, api: Api, batch: Batch, announced: Announced, delivery: Delivery, outgoing: Sequence[Outgoing]
@@ -336,6 +317,8 @@ class Lane:
         if not isinstance(answer, Failure):
             if flying.ticket.inits:
                 self._stored(flying, answer)
+            answer = await self._verified(flying, answer)
+        if not isinstance(answer, Failure):
             await self.outcomes.conclude(flying.outgoing, answer)
         elif answer.code == JOB_TIMEOUT or answer.final:
             unknown = Receipt(failure=answer, known=False)
@@ -348,6 +331,20 @@ class Lane:
         at = self._tools.clock.stamp()
         pairs = zip(flying.outgoing, receipts, strict=True)
         self._tools.journal.record(*(Stored(o.document.id, at, o.content) for o, r in pairs if r.failure is None))
+
+    async def _verified(self, flying: InFlight, receipts: Sequence[Receipt]) -> Sequence[Receipt] | Failure:
+        """The receipts, or doubts where the vendor does not show what it took; costs requests, so only on demand."""
+        proven = flying.api.adapter.traits.proves_arrival or any(receipt.failure for receipt in receipts)
+        if proven or not self._tools.terms.verify:
+            return receipts
+        ids = [receipt.document_id for receipt in receipts]
+        try:
+            if await arrived(flying.api, flying.outgoing, ids, self._tools, self.settle):
+                return receipts
+        except StepError as error:
+            return error.failure
+        doubt = Failure("not_verified", "the vendor took the bytes, but on being asked it does not show them")
+        return [Receipt(id_, doubt, known=False) for id_ in ids]
 
     async def ask(self, flying: InFlight, seconds: float) -> Sequence[Receipt] | Failure:
         """The vendor's word on each document, waiting so long for it; or why there is none."""

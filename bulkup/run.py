@@ -23,9 +23,10 @@ from bulkup.errors import LedgerError, ManifestError
 from bulkup.events import Subscriber, Summary
 from bulkup.http import Http
 from bulkup.ledger import Ledger
-from bulkup.model import Columns, Complaint, Invalid, Row
+from bulkup.model import Columns
 from bulkup.providers import COLUMNS, MAX_BUNDLE
 from bulkup.providers.base import Adapter
+from bulkup.rows import Complaint, Invalid, Row
 from bulkup.tasks import in_thread, threads
 
 _TELL_EVERY = 5000

@@ -34,6 +34,8 @@ class Terms:
         budget: where the run stops by itself.
         on_change: what happens to a completed row whose file holds something else now.
         allow_empty: an empty file is sent.
+        verify: what the vendor says of the bytes is held against them: None, where that costs no extra request; True,
+            where it costs one, too; False, nowhere, and nothing is hashed.
         retry_unknown: what is still unknown after asking is sent again.
     """
 
@@ -51,6 +53,7 @@ class Terms:
     budget: Budget = field(default_factory=Budget)
     on_change: OnChange = OnChange.UPLOAD
     allow_empty: bool = False
+    verify: bool | None = None
     retry_unknown: bool = False
 
     @property

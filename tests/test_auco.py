@@ -20,8 +20,8 @@ import bulkup
 from bulkup import run as running
 from bulkup.clock import Clock
 from bulkup.errors import ConfigError, ManifestError, StepError
-from bulkup.model import Complaint
 from bulkup.providers.auco import Auco
+from bulkup.rows import Complaint
 from bulkup.sandbox import AucoOptions, Faults, Rule, Sandbox
 from tests.conftest import Archive
 from tests.process import bulkup as command

@@ -20,7 +20,8 @@ from pydantic import AfterValidator, ValidationError
 from bulkup.columns import Id, Text
 from bulkup.manifest import parse, read
 from bulkup.manifest import record as limits
-from bulkup.model import Columns, Complaint, Invalid, Row
+from bulkup.model import Columns
+from bulkup.rows import Complaint, Invalid, Row
 
 
 def _day(value: str) -> str:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from bulkup.columns import Text
 from bulkup.manifest import parse, read
-from bulkup.model import Columns, Complaint, Invalid, Row
+from bulkup.model import Columns
+from bulkup.rows import Complaint, Invalid, Row
 
 
 class Plain(Columns):

@@ -19,9 +19,9 @@ from bulkup.cli import options
 from bulkup.config import Settings
 from bulkup.events import Subscriber, Summary
 from bulkup.ledger import Ledger
-from bulkup.model import Complaint
 from bulkup.plan import OnChange
 from bulkup.providers import PROVIDERS
+from bulkup.rows import Complaint
 from bulkup.run import Admitted, Order
 from bulkup.survey import survey
 from bulkup.tasks import threads
@@ -116,6 +116,15 @@ def run(  # noqa: PLR0913 - one parameter is one option
         float | None,
         typer.Option(help="Seconds for what is in flight after Ctrl-C.", show_default="30", rich_help_panel=_SENDING),
     ] = None,
+    verify: Annotated[
+        bool | None,
+        typer.Option(
+            "--verify/--no-verify",
+            help="Hold what the vendor says of the bytes against them: also where that costs an extra request; or not.",
+            show_default="where it costs none",
+            rich_help_panel=_SENDING,
+        ),
+    ] = None,
     max_failures: Annotated[
         str | None,
         typer.Option(metavar="N|P%", help="Stop when more rows fail, of a hundred perhaps.", rich_help_panel=_LIMITS),
@@ -153,6 +162,7 @@ def run(  # noqa: PLR0913 - one parameter is one option
         drain=drain,
         on_change=on_change,
         allow_empty=allow_empty,
+        verify=verify,
         max_failures=max_failures,
         max_duration=max_duration,
         max_requests=max_requests,

@@ -31,7 +31,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable, DropTable
 
 from bulkup.ledger.schema import documents, former_documents, incoming, runs
-from bulkup.model import Complaint, Invalid, Row, Stage, State
+from bulkup.model import Stage, State
+from bulkup.rows import Complaint, Invalid, Row
 
 CONTENT_CHANGED = "content_changed"
 """The error code of a completed row whose file is another now, under ``--on-change fail``."""

@@ -33,8 +33,9 @@ from bulkup.ledger.admission import Admission
 from bulkup.ledger.marks import Archived, Mark, write
 from bulkup.ledger.records import Candidate, Leftover, Orphan, Parse
 from bulkup.ledger.schema import Fate, documents, former_documents, incoming, runs
-from bulkup.model import SKIPPED, Columns, Complaint, Content, Document, Invalid, Stage, State
-from bulkup.model import Row as ManifestRow
+from bulkup.model import SKIPPED, Columns, Content, Document, Stage, State
+from bulkup.rows import Complaint, Invalid
+from bulkup.rows import Row as ManifestRow
 
 _HALFWAY = [State.INITIATED.value, State.STORED.value, State.UNKNOWN.value]
 

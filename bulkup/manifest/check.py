@@ -12,7 +12,8 @@ from bulkup.manifest.cells import escaped, plain, shown
 from bulkup.manifest.naming import canonical, derived_key, filename_problem, located, path_problem
 from bulkup.manifest.record import Record
 from bulkup.manifest.schema import COMMON, Schema, nearest
-from bulkup.model import Columns, Complaint, Invalid, Row
+from bulkup.model import Columns
+from bulkup.rows import Complaint, Invalid, Row
 
 _WORDS = {
     "string_type": "must be text",

@@ -12,7 +12,8 @@ from bulkup.manifest.check import check
 from bulkup.manifest.record import Record, UnreadableError
 from bulkup.manifest.schema import Schema, nearest
 from bulkup.manifest.source import Source, opened
-from bulkup.model import Columns, Complaint, Invalid, Row
+from bulkup.model import Columns
+from bulkup.rows import Complaint, Invalid, Row
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 

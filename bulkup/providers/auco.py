@@ -42,7 +42,11 @@ class Auco(AucoDocuments):
     name: ClassVar[str] = "auco"
     flow: ClassVar[str] = "v1.5"
     traits: ClassVar[Traits] = Traits(
-        repeatable_init=False, digests=frozenset({"sha256"}), magic=b"%PDF-", target_refusals=frozenset()
+        repeatable_init=False,
+        digests=frozenset({"sha256"}),
+        magic=b"%PDF-",
+        proves_arrival=False,
+        target_refusals=frozenset(),
     )
 
     @property

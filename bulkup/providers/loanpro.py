@@ -44,7 +44,7 @@ class LoanPro(LoanProDocuments):
 
     name: ClassVar[str] = "loanpro"
     flow: ClassVar[str] = "v1"
-    traits: ClassVar[Traits] = Traits(url_ttl=600.0, digests=frozenset({"sha256"}))
+    traits: ClassVar[Traits] = Traits(url_ttl=600.0, digests=frozenset({"sha256"}), proves_arrival=False)
 
     def __post_init__(self) -> None:
         self.check_paths()

@@ -71,7 +71,7 @@ _OUTCOME_STEPS: Final[Mapping[Kind, frozenset[str]]] = {
     "expired_url": frozenset({"init", "put"}),
     "wrong_hash": frozenset({"init", "put", "job"}),
     "job_failed": frozenset({"init", "job"}),
-    "job_never": frozenset({"init", "job"}),
+    "job_never": frozenset({"init", "put", "job"}),
 }
 _STREAM_ONLY: Final[frozenset[Kind]] = frozenset({"drop_stream", "garbage_stream"})
 _NEVER_STREAM: Final[frozenset[Kind]] = frozenset(

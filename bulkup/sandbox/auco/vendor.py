@@ -212,7 +212,8 @@ class Auco(Vendor):
 
     def _landed(self, key: str) -> None:
         process = self._processes[key.removeprefix("auco/").removesuffix(".pdf")]
-        process.stored = self._stage.store[key]
+        if not self._stage.dice.outcome("job_never", "auco", self._subject(key)):
+            process.stored = self._stage.store[key]
 
     def _subject(self, key: str) -> str:
         process = self._processes.get(key.removeprefix("auco/").removesuffix(".pdf"))

@@ -171,7 +171,8 @@ class LoanPro(Vendor):
         if self.options.check_size and record.declared not in (None, stored.size):
             self._stage.record.breach("loanpro", "put", f"{stored.size} bytes came, {record.declared} were declared")
             return
-        record.stored = stored
+        if not self._stage.dice.outcome("job_never", "loanpro", self._subject(key)):
+            record.stored = stored
 
     def _subject(self, key: str) -> str:
         record = self._by_key.get(key)
