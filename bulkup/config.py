@@ -37,6 +37,19 @@ def _authorities(value: Path) -> Path:
     return value
 
 
+def _folder(value: Path) -> Path:
+    """Where a folder really is."""
+    try:
+        real = value.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"can't use {str(value)!r}: {getattr(error, 'strerror', None) or 'links in a circle'}"
+        ) from None
+    if not real.is_dir():
+        raise ValueError(f"{str(value)!r} is no folder")
+    return real
+
+
 class Settings(BaseSettings):
     """What the command line and ``BULKUP_...`` set; seconds where not said otherwise. See `bulkup.terms.Terms`."""
 
@@ -59,6 +72,7 @@ class Settings(BaseSettings):
     max_failures: Annotated[Failures | None, BeforeValidator(_given(failures))] = None
     max_duration: Annotated[float | None, BeforeValidator(_given(duration))] = None
     max_requests: int | None = Field(None, gt=0)
+    root: Annotated[Path, AfterValidator(_folder)] | None = None
     ca_file: Annotated[Path, AfterValidator(_authorities)] | None = None
 
     def tls(self) -> ssl.SSLContext:
@@ -79,6 +93,7 @@ class Settings(BaseSettings):
             on_change=self.on_change,
             allow_empty=self.allow_empty,
             verify=self.verify,
+            root=None if self.root is None else str(self.root),
             budget=Budget(self.max_failures, self.max_duration, self.max_requests),
         )
 

@@ -3,6 +3,9 @@
 A small file is read and hashed whole before the init, so that a URL's short life is spent on the wire. A large one is
 measured, and read in chunks while it is sent, hashed on the way. In both cases its identity (size, modification time
 in ns, inode) is compared before and after: a file that changes meanwhile is never sent as a mixture.
+
+Where a root is given, all files have to lie below it, wherever links lead. That is held to by how they are opened, not
+by a look beforehand, since a link can be replaced in between.
 """
 
 from __future__ import annotations
@@ -54,6 +57,7 @@ class Source:
     digests: frozenset[str]
     data: bytes | None = field(default=None, repr=False)
     failure: Failure | None = None
+    root: str | None = None
 
     async def chunks(self, executor: Executor) -> AsyncIterator[bytes]:
         """The bytes, the next chunk being read while one is sent.
@@ -65,7 +69,7 @@ class Source:
             yield self.data
             return
         self.failure = None
-        reader = _Reader(self.path, self.identity, self.digests)
+        reader = _Reader(self.path, self.identity, self.digests, self.root)
         try:
             coming = await in_thread(executor, reader.read)
             while reader.left:
@@ -93,7 +97,7 @@ def _retrieve(read: asyncio.Future[bytes]) -> None:
 
 
 def inspect(
-    paths: Sequence[str], digests: frozenset[str], *, allow_empty: bool, magic: bytes = b""
+    paths: Sequence[str], digests: frozenset[str], *, allow_empty: bool, magic: bytes = b"", root: str | None = None
 ) -> list[Source | Failure]:
     """Look at files, and read the small ones; one thread hop serves a whole batch.
 
@@ -102,22 +106,25 @@ def inspect(
         digests: which hashes are needed, of ``md5`` and ``sha256``.
         allow_empty: an empty file is sent.
         magic: see `Traits.magic`.
+        root: a folder in which all files have to lie: an absolute path without links.
 
     Returns:
         For each path its `Source`, or why it can't be sent: ``file_missing``, ``file_unreadable``, ``not_a_file``,
-        ``file_empty``, ``file_changed``, ``wrong_type``.
+        ``file_empty``, ``file_changed``, ``outside_root``, ``wrong_type``.
     """
-    return [_inspect(path, digests, allow_empty=allow_empty, magic=magic) for path in paths]
+    return [_inspect(path, digests, allow_empty=allow_empty, magic=magic, root=root) for path in paths]
 
 
-def _inspect(path: str, digests: frozenset[str], *, allow_empty: bool, magic: bytes) -> Source | Failure:
+def _inspect(
+    path: str, digests: frozenset[str], *, allow_empty: bool, magic: bytes, root: str | None
+) -> Source | Failure:
     try:
-        source = _open(path, digests, magic)
+        source = _look(path, digests, magic, root)
     except StepError as error:
         if error.failure.again is not Again.FRESH:
             return error.failure
         try:  # it changed while it was read: once more
-            source = _open(path, digests, magic)
+            source = _look(path, digests, magic, root)
         except StepError as again:
             return replace(again.failure, again=Again.NEVER)
     if source.content.size == 0 and not allow_empty:
@@ -135,31 +142,82 @@ def _begins(path: str, head: bytes, magic: bytes) -> None:
         raise StepError(Failure("wrong_type", text))
 
 
-def _open(path: str, digests: frozenset[str], magic: bytes) -> Source:
+def _look(path: str, digests: frozenset[str], magic: bytes, root: str | None) -> Source:
     with _explained(path):
+        if root is not None:
+            _below(root, path)  # before anything is said of a file that is none of the user's business
         measured = os.stat(path)  # noqa: PTH116 - a plain string stays one: Path would normalise it
-        if stat.S_ISREG(measured.st_mode) and measured.st_size > SMALL:
-            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as above
+        _regular(path, measured)  # not even opened, since opening a device may do something
+        if measured.st_size > SMALL:
+            with _opened(path, root)[0] as file:
                 _begins(path, file.read(_HEAD), magic)
             content = Content(measured.st_size, measured.st_mtime_ns)
-            return Source(path, content, _identity(measured), digests)
-        if not stat.S_ISREG(measured.st_mode):
-            what = "a folder" if stat.S_ISDIR(measured.st_mode) else "not a regular file"
-            raise StepError(Failure("not_a_file", f"{path!r} is {what}"))
-    reader = _Reader(path, _identity(measured), digests)
+            return Source(path, content, _identity(measured), digests, root=root)
+    reader = _Reader(path, _identity(measured), digests, root)
     try:
         data = reader.read()
         _begins(path, data, magic)
-        return Source(path, reader.content(), _identity(measured), digests, data)
+        return Source(path, reader.content(), _identity(measured), digests, data, root=root)
     finally:
         reader.close()
+
+
+def _regular(path: str, measured: os.stat_result) -> None:
+    """See that it is a file with bytes in it, and no pipe on which one may wait for ever; raises `StepError`."""
+    if not stat.S_ISREG(measured.st_mode):
+        what = "a folder" if stat.S_ISDIR(measured.st_mode) else "not a regular file"
+        raise StepError(Failure("not_a_file", f"{path!r} is {what}"))
+
+
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_STEP = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _opened(path: str, root: str | None) -> tuple[BufferedReader, os.stat_result]:
+    """Open a regular file, without waiting for anybody, and say what it is; raises `StepError` and OSError."""
+    descriptor = os.open(path, _READ) if root is None else _open_below(root, path)
+    try:
+        measured = os.fstat(descriptor)
+        _regular(path, measured)
+        return open(descriptor, "rb"), measured  # noqa: PTH123 - a descriptor, and whoever asks closes it
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _below(root: str, path: str) -> list[str]:
+    """The steps from the root to where a path really leads; raises `StepError` if that is not below it."""
+    real = os.path.realpath(path)
+    start = root.rstrip("/") + "/"
+    if not real.startswith(start):
+        raise StepError(Failure("outside_root", f"{path!r} leads out of --root {root!r}"))
+    return real[len(start) :].split("/")
+
+
+def _open_below(root: str, path: str) -> int:
+    """Open where a path really leads, step by step from the root, following no link on the way."""
+    *folders, name = _below(root, path)
+    at = os.open(root, _STEP)
+    try:
+        for folder in folders:
+            inner = os.open(folder, _STEP, dir_fd=at)
+            os.close(at)
+            at = inner
+        return os.open(name, _READ | os.O_NOFOLLOW, dir_fd=at)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENOTDIR}:  # a step is another since it was looked at
+            raise _changed(path) from None
+        raise
+    finally:
+        os.close(at)
 
 
 class _Reader:
     """Reads a file chunk by chunk, hashing; the last chunk is held back until the file proved unchanged."""
 
-    def __init__(self, path: str, expected: Identity, digests: frozenset[str]) -> None:
+    def __init__(self, path: str, expected: Identity, digests: frozenset[str], root: str | None) -> None:
         self._path = path
+        self._root = root
         self._expected = expected
         self._hashes: dict[str, _Hash] = {name: hashlib.new(name, usedforsecurity=False) for name in digests}
         self.left = expected[0]
@@ -170,8 +228,8 @@ class _Reader:
         """The next chunk, empty at the end; raises `StepError` if the file is another than expected."""
         with self._busy, _explained(self._path):
             if self._file is None:
-                self._file = open(self._path, "rb")  # noqa: PTH123, SIM115 - as in `_open`; see `close`
-                _compare(self._path, os.fstat(self._file.fileno()), self._expected)
+                self._file, measured = _opened(self._path, self._root)
+                _compare(self._path, measured, self._expected)
             chunk = self._file.read(min(CHUNK, self.left))
             self.left -= len(chunk)
             if not chunk and self.left:
@@ -179,7 +237,7 @@ class _Reader:
             for hash_ in self._hashes.values():
                 hash_.update(chunk)
             if self.left == 0:  # the path's own identity has the inode in it, so it speaks for the open file too
-                _compare(self._path, os.stat(self._path), self._expected)  # noqa: PTH116 - as in `_open`
+                _compare(self._path, os.stat(self._path), self._expected)  # noqa: PTH116 - as in `_look`
             return chunk
 
     def content(self) -> Content:
@@ -211,16 +269,16 @@ def fingerprints(paths: Iterable[str]) -> list[tuple[int, int] | None]:
     return found
 
 
-def digest(path: str, name: str, stopped: Callable[[], bool]) -> str | None:
+def digest(path: str, name: str, stopped: Callable[[], bool], root: str | None = None) -> str | None:
     """A file's hash in hexadecimal, or None if it can't be read, or ``stopped`` became true meanwhile."""
     hash_ = hashlib.new(name, usedforsecurity=False)
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as above
+        with _opened(path, root)[0] as file:
             while not stopped() and (chunk := file.read(CHUNK)):
                 hash_.update(chunk)
             if stopped():
                 return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, StepError):
         return None
     return hash_.hexdigest()
 

@@ -93,7 +93,7 @@ async def feed(lane: Lane, tools: Tools, ledger: LedgerReader, batches: ObjectSe
         tools.watch.moved()
         return lane.stopped
 
-    sifter = Sifter(adapter.traits.max_batch, tools.terms.on_change, stopped)
+    sifter = Sifter(adapter.traits.max_batch, tools.terms.on_change, stopped, tools.terms.root)
     last: Candidate | None = None
     async with batches:
         while not lane.stopped:

@@ -180,13 +180,13 @@ class Reconciler:
     async def _measured(self, api: Api, leftover: Leftover) -> Outgoing:
         """What was sent, with the hashes that the vendor's proof needs, if the file is still the same."""
         known = leftover.content
-        path = leftover.document.path
+        path, root = leftover.document.path, self._tools.terms.root
         missing = [name for name in sorted(api.adapter.traits.digests) if getattr(known, name) is None]
         if missing:
             (now,) = await in_thread(self._tools.files, content.fingerprints, [path])
             if now == (known.size, known.mtime_ns):
                 found = {
-                    name: await in_thread(self._tools.files, content.digest, path, name, self._stopped)
+                    name: await in_thread(self._tools.files, content.digest, path, name, self._stopped, root)
                     for name in missing
                 }
                 known = replace(known, md5=found.get("md5", known.md5), sha256=found.get("sha256", known.sha256))

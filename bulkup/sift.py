@@ -38,12 +38,16 @@ class Sifter:
         max_batch: documents that one init may carry.
         on_change: what the user wants of changed rows.
         stopped: asked now and then while files are hashed; once true, what `add` answers is of no use.
+        root: nothing outside of this folder is read.
     """
 
-    def __init__(self, max_batch: int, on_change: OnChange, stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self, max_batch: int, on_change: OnChange, stopped: Callable[[], bool], root: str | None = None
+    ) -> None:
         self._planner = Planner(max_batch)
         self._on_change = on_change
         self._stopped = stopped
+        self._root = root
         self._held: list[Candidate] = []
 
     def add(self, page: Sequence[Candidate]) -> Sifted:
@@ -80,7 +84,7 @@ class Sifter:
             verdict = plan.judge(row.sent, now, self._on_change)
             if verdict is Verdict.COMPARE and row.sent is not None:
                 name, expected = ("md5", row.sent.md5) if row.sent.md5 else ("sha256", row.sent.sha256)
-                same = content.digest(row.document.path, name, self._stopped) == expected
+                same = content.digest(row.document.path, name, self._stopped, self._root) == expected
                 verdict = Verdict.SKIP if same else plan.changed(self._on_change)
             judged.append((verdict, now and now[0]))
         return judged

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 
 from bulkup.ledger import Ledger
 from bulkup.model import State
-from bulkup.plan import OnChange
 from bulkup.providers import PROVIDERS
 from bulkup.sift import Sifter
+from bulkup.terms import Terms
 
 _PAGE = 2000
 
@@ -39,11 +39,11 @@ class Survey:
         return asdict(self)
 
 
-def survey(ledger: Ledger, run_id: str, rows: int, on_change: OnChange) -> Survey:
+def survey(ledger: Ledger, run_id: str, rows: int, terms: Terms) -> Survey:
     """What a run over the rows admitted as ``run_id`` would do; blocks, sends nothing."""
     found = Survey(rows)
     for name in ledger.providers(run_id):
-        sifter = Sifter(PROVIDERS[name].traits.max_batch, on_change, lambda: False)
+        sifter = Sifter(PROVIDERS[name].traits.max_batch, terms.on_change, lambda: False, terms.root)
         last = None
         while True:
             page = ledger.candidates(run_id, name, last, _PAGE)

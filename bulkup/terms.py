@@ -36,6 +36,7 @@ class Terms:
         allow_empty: an empty file is sent.
         verify: what the vendor says of the bytes is held against them: None, where that costs no extra request; True,
             where it costs one, too; False, nowhere, and nothing is hashed.
+        root: a folder in which all files have to lie, absolute and without links; None: they may lie anywhere.
         retry_unknown: what is still unknown after asking is sent again.
     """
 
@@ -54,6 +55,7 @@ class Terms:
     on_change: OnChange = OnChange.UPLOAD
     allow_empty: bool = False
     verify: bool | None = None
+    root: str | None = None
     retry_unknown: bool = False
 
     @property

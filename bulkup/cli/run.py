@@ -135,6 +135,10 @@ def run(  # noqa: PLR0913 - one parameter is one option
     max_requests: Annotated[
         int | None, typer.Option(help="Stop when so many requests were sent.", rich_help_panel=_LIMITS)
     ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="A folder that no file may lie outside of, wherever links lead.", rich_help_panel=_SECURITY),
+    ] = None,
     ca_file: Annotated[
         Path | None,
         typer.Option(
@@ -166,6 +170,7 @@ def run(  # noqa: PLR0913 - one parameter is one option
         max_failures=max_failures,
         max_duration=max_duration,
         max_requests=max_requests,
+        root=root,
         ca_file=ca_file,
     )
     order = Order(manifest, provider, base_url, ignore_extra, skip_invalid, retry_unknown)
@@ -228,7 +233,7 @@ def _dry_run(order: Order, settings: Settings, *, as_json: bool) -> None:
         admitted = running.admit(
             order, ledger, environment=os.environ, complain=_complain, stdin=sys.stdin.buffer, keep=False
         )
-        found = survey(ledger, admitted.run_id, admitted.rows, settings.on_change)
+        found = survey(ledger, admitted.run_id, admitted.rows, settings.terms())
         ledger.forget()
     if as_json:
         sys.stdout.buffer.write(orjson.dumps({"event": "plan"} | found.facts(), option=orjson.OPT_APPEND_NEWLINE))
