@@ -153,9 +153,7 @@ class Lane:
         paths = [document.path for document in batch.documents]
         traits, terms = self.api.adapter.traits, self._tools.terms
         digests = frozenset[str]() if terms.verify is False else traits.digests
-        look = partial(
-            inspect, paths, digests, allow_empty=terms.allow_empty, magic=traits.magic, root=terms.root
-        )
+        look = partial(inspect, paths, digests, allow_empty=terms.allow_empty, magic=traits.magic, root=terms.root)
         found = await in_thread(self._tools.files, look)
         sources: dict[int, Source] = {}
         failures: dict[int, Failure] = {}
