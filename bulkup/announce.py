@@ -194,7 +194,7 @@ class _Init:
                 await adapter.abandon(self._api, outgoing, orphan)
             except StepError as error:
                 text = f"{adapter.name}: the record {orphan}, which got no bytes, can't be put away"
-                self._tools.emit(Notice(f"{text}: {error.failure.text}"))
+                self._tools.emit(Notice(f"{text}: {error.failure.text}", f"{text}: {error.failure.code}"))
                 continue
             self._tools.journal.record(Archived(outgoing.document.id, orphan))
             del self._orphans[outgoing.document.id]

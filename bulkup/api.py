@@ -18,6 +18,7 @@ from bulkup.decide import wants_fallback
 from bulkup.errors import StepError
 from bulkup.http import Limits, Request, Response, Stream, Transport, body_of
 from bulkup.model import Again, Failure
+from bulkup.private import shown
 from bulkup.providers.base import Adapter, Answer, Caller, Explainer, Job, Json, Renewable
 from bulkup.retry import retrying
 from bulkup.schedule import Backoff
@@ -159,7 +160,7 @@ class Api:
             async def opened() -> Stream:
                 request = self._request("GET", path, b"", None, (("Accept", "text/event-stream"),))
                 stream = await stack.enter_async_context(self._transport.stream(request, limits))
-                log.debug("GET %s -> %d", path, stream.response.status)
+                log.debug("%s: GET %s -> %d", self.adapter.name, shown(path), stream.response.status)
                 _pass(self.judge(stream.response))
                 return stream
 
@@ -204,19 +205,17 @@ class Api:
         return await retrying(partial(self.traffic.carry, url, once), self._backoff, self._clock)
 
     def admit(self, url: SignedUrl, *, auth: bool) -> None:
-        """See that a request may go to a URL that the vendor gave.
-
-        Args:
-            auth: with the vendor's credentials.
+        """See that a request may go to a URL that the vendor gave, with its credentials (``auth``) or without.
 
         Raises:
             StepError: ``bad_url``: all could be read on the way, or the credentials would go to another host.
         """
+        text = f"the vendor gave a URL without TLS ({url.origin or 'unreadable'}), so nothing was sent to it"
         if auth and url.origin != self._host.origin:
-            raise StepError(Failure("bad_url", "a URL that wants credentials is not on the vendor's host", sent=False))
-        if not url.safe_beside(self.adapter.base_url):
-            text = f"the vendor gave a URL without TLS ({url.origin or 'unreadable'}), so nothing was sent to it"
-            raise StepError(Failure("bad_url", text, sent=False))
+            text = "a URL that wants credentials is not on the vendor's host"
+        elif url.safe_beside(self.adapter.base_url):
+            return
+        raise StepError(Failure("bad_url", text, sent=False))
 
     async def headers(self, method: str, path: str) -> tuple[tuple[str, str], ...]:
         """The credentials for a transfer that goes to the API itself."""
@@ -246,7 +245,7 @@ class Api:
                 leaves()
             request = self._request(method, path, body, params, (("Accept", "application/json"),), fresh=fresh)
             response = await self._transport.send(request, self._limits)
-            log.debug("%s %s -> %d", method, path, response.status)
+            log.debug("%s: %s %s -> %d", self.adapter.name, method, shown(path), response.status)
             _pass(self.judge(response))
             return Answer(response.status, response.headers, response.body)
 

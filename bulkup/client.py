@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import anyio
 
-from bulkup import config
+from bulkup import config, private
 from bulkup.api import Api
 from bulkup.clock import Clock
 from bulkup.errors import ConfigError
@@ -149,15 +149,16 @@ async def connect(
     env = os.environ if environment is None else environment
     adapter = config.adapters([provider], env, base_url)[provider]
     clock = Clock()
-    async with Http(settings.tls()) as transport:
-        api = Api(
-            adapter,
-            transport,
-            limits=terms.limits,
-            backoff=terms.backoff,
-            clock=clock,
-            tracker=Tracker(terms.following, terms.limits, clock),
-            asking=anyio.Semaphore(terms.concurrency),
-            traffic=Traffic(provider, terms, clock),
-        )
-        yield Client(api)
+    with private.logs(private=terms.private_names):
+        async with Http(settings.tls()) as transport:
+            api = Api(
+                adapter,
+                transport,
+                limits=terms.limits,
+                backoff=terms.backoff,
+                clock=clock,
+                tracker=Tracker(terms.following, terms.limits, clock),
+                asking=anyio.Semaphore(terms.concurrency),
+                traffic=Traffic(provider, terms, clock),
+            )
+            yield Client(api)

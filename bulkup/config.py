@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     max_duration: Annotated[float | None, BeforeValidator(_given(duration))] = None
     max_requests: int | None = Field(None, gt=0)
     root: Annotated[Path, AfterValidator(_folder)] | None = None
+    private_names: bool = False
     ca_file: Annotated[Path, AfterValidator(_authorities)] | None = None
 
     def tls(self) -> ssl.SSLContext:
@@ -93,6 +94,7 @@ class Settings(BaseSettings):
             on_change=self.on_change,
             allow_empty=self.allow_empty,
             verify=self.verify,
+            private_names=self.private_names,
             root=None if self.root is None else str(self.root),
             budget=Budget(self.max_failures, self.max_duration, self.max_requests),
         )

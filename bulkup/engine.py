@@ -25,6 +25,7 @@ from functools import partial
 import anyio
 from anyio.abc import ObjectReceiveStream
 
+from bulkup import private
 from bulkup.api import Api
 from bulkup.clock import Clock
 from bulkup.deliver import Undelivered
@@ -37,6 +38,8 @@ from bulkup.lane import Lane
 from bulkup.ledger import Ledger
 from bulkup.model import SKIPPED, Reply, State
 from bulkup.plan import Batch
+from bulkup.private import Masks
+from bulkup.providers import PROVIDERS
 from bulkup.providers.base import Adapter
 from bulkup.tasks import gather, in_thread, task_group, threads
 from bulkup.terms import Terms
@@ -89,7 +92,8 @@ class Run:
         self._terms = terms
         self._clock = clock
         self._tally = Tally()
-        self._subscribers: tuple[Subscriber, ...] = (self._tally, *subscribers)
+        self._masked: Callable[[Event], Event] = lambda event: event
+        self._subscribers: tuple[Subscriber, ...] = tuple(subscribers)
         self._lanes: list[Lane] = []
         self._interrupts = 0
         self._limited = False
@@ -119,8 +123,9 @@ class Run:
         Raises:
             LedgerWriteError: the ledger can't be written any more; what was sent is reconciled by the next run.
         """
-        async with _listening(self.interrupt if signals else None):
-            return await self._run()
+        with private.logs(private=self._terms.private_names):
+            async with _listening(self.interrupt if signals else None):
+                return await self._run()
 
     async def _run(self) -> Summary:
         hosts = {name: adapter.base_url for name, adapter in self._adapters.items()}
@@ -128,6 +133,8 @@ class Run:
         with threads(_FILE_THREADS, "files") as files:
             journal = Journal(self._ledger, self._ledger_thread)
             ledger = LedgerReader(self._ledger, self._ledger_thread)
+            if self._terms.private_names:
+                self._masked = Masks(await in_thread(self._ledger_thread, self._ledger.secret), PROVIDERS)
             for row in await ledger.invalid(self._run_id):
                 self._emit(row)
             tools = Tools(
@@ -200,7 +207,7 @@ class Run:
             clock=self._clock,
             tracker=Tracker(terms.following, terms.limits, self._clock),
             asking=anyio.Semaphore(terms.concurrency),
-            traffic=Traffic(adapter.name, terms, self._clock, lambda text: self._emit(Notice(text))),
+            traffic=Traffic(adapter.name, terms, self._clock, self._emit),
         )
         async with task_group() as finishers:
             lane = Lane(api, tools, fan_out=partial(_limited, limit), start_soon=finishers.start_soon)
@@ -216,8 +223,10 @@ class Run:
                 receiver.close()
 
     def _emit(self, event: Event) -> None:
+        self._tally(event)
+        told = self._masked(event)
         for subscriber in self._subscribers:
-            subscriber(event)
+            subscriber(told)
         if isinstance(event, DocumentEnded | Transferred):
             self._count_costs()
 

@@ -52,9 +52,15 @@ class DocumentEnded:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that concerns more than one row; one line."""
+    """Something that concerns more than one row; one line.
+
+    Attributes:
+        text: what happened.
+        gist: the same without names of rows and the words of others; empty: ``text`` has none.
+    """
 
     text: str
+    gist: str = ""
 
 
 @dataclass(frozen=True, slots=True)

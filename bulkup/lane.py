@@ -80,17 +80,18 @@ class Lane:
         self._refusals: dict[str, int] = {}
         self._tracked = anyio.Semaphore(tools.terms.tracked)
 
-    def stop(self, reason: str | None = None) -> None:
+    def stop(self, reason: Failure | None = None) -> None:
         """Take no more batches; what is in flight goes on."""
         if reason is not None and not self.stopped:
-            self._tools.emit(Notice(f"{self.api.adapter.name}: stopped, no more rows are taken: {reason}"))
+            wait = f" (it asks to wait {reason.retry_after:.0f} s)" if reason.retry_after else ""
+            text = f"{self.api.adapter.name}: stopped, no more rows are taken: "
+            self._tools.emit(Notice(f"{text}{reason.text}{wait}", f"{text}{reason.code}{wait}"))
         self.stopped = True
 
     def stop_for(self, failure: Failure) -> None:
         """Stop if every other row would fail alike."""
         if stops_lane(failure, self._tools.terms.backoff.patience):
-            wait = f" (it asks to wait {failure.retry_after:.0f} s)" if failure.retry_after else ""
-            self.stop(failure.text + wait)
+            self.stop(failure)
 
     def _takes(self, batch: Batch) -> bool:
         """Whether rows of its container may be sent."""
@@ -102,8 +103,9 @@ class Lane:
             return
         self._refusals[target] = self._refusals.get(target, 0) + 1
         if self._refusals[target] == _STRIKES:
-            text = f"{self.api.adapter.name}: {target}: refused, no more of its rows are taken: {failure.text}"
-            self._tools.emit(Notice(text))
+            name, text = self.api.adapter.name, "refused, no more of its rows are taken"
+            gist = f"{name}: a container is {text}: {failure.code}"
+            self._tools.emit(Notice(f"{name}: {target}: {text}: {failure.text}", gist))
 
     async def send(self, batch: Batch) -> None:
         """A worker's work: bring every document of a batch to the store, or to a recorded end."""
@@ -203,7 +205,8 @@ class Lane:
         if self.api is api and isinstance(api.adapter, Fallback):
             self.api = api.with_adapter(api.adapter.fallback())
             name, flow = self.api.adapter.name, self.api.adapter.flow
-            self._tools.emit(Notice(f"{name}: falling back to {flow} for the rest of this run ({failure.text})"))
+            text = f"{name}: falling back to {flow} for the rest of this run"
+            self._tools.emit(Notice(f"{text} ({failure.text})", f"{text} ({failure.code})"))
 
     # --- transfer -------------------------------------------------------------------------------------------------
 
@@ -367,5 +370,6 @@ class Lane:
     def postpone(self, documents: int, failure: Failure) -> None:
         """Documents whose fate can't be asked about now stay as they are: the next run asks."""
         name = self.api.adapter.name
-        self._tools.emit(Notice(f"{name}: can't ask what became of {documents} documents now: {failure.text}"))
+        text = f"{name}: can't ask what became of {documents} documents now"
+        self._tools.emit(Notice(f"{text}: {failure.text}", f"{text}: {failure.code}"))
         self.stop_for(failure)

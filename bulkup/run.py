@@ -23,7 +23,9 @@ from bulkup.errors import LedgerError, ManifestError
 from bulkup.events import Subscriber, Summary
 from bulkup.http import Http
 from bulkup.ledger import Ledger
+from bulkup.manifest.schema import COMMON
 from bulkup.model import Columns
+from bulkup.private import masking
 from bulkup.providers import COLUMNS, MAX_BUNDLE
 from bulkup.providers.base import Adapter
 from bulkup.rows import Complaint, Invalid, Row
@@ -66,6 +68,10 @@ class Admitted:
     rows: int
     adapters: Mapping[str, Adapter]
     retry_unknown: bool
+
+
+KNOWN = COMMON.union(COLUMNS, *(kind.model_fields for kind in COLUMNS.values()))
+"""Names that a complaint may show in any case: of columns and of providers."""
 
 
 def parse(provider: str, cells: Mapping[str, object]) -> Columns:
@@ -214,13 +220,13 @@ async def upload(
     settings = config.settings(**options)
     order = Order(os.fspath(manifest), provider, base_url, ignore_extra, skip_invalid, retry_unknown)
     complaints: list[Complaint] = []
-
+    complain = masking(complaints.append, KNOWN) if settings.private_names else complaints.append
     env = os.environ if environment is None else environment
     with threads(1, "ledger") as thread:  # all that touches the ledger follows one another, also when cancelled
         opening = thread.submit(open_ledger, Path(ledger))
         try:
             opened = await asyncio.wrap_future(opening)
-            prepare = partial(admit, order, opened, environment=env, complain=complaints.append)
+            prepare = partial(admit, order, opened, environment=env, complain=complain)
             admitted = await in_thread(thread, prepare)
             return await send(admitted, opened, settings, [on_event] if on_event else [], ledger_thread=thread)
         except ManifestError as error:

@@ -37,6 +37,7 @@ class Terms:
         verify: what the vendor says of the bytes is held against them: None, where that costs no extra request; True,
             where it costs one, too; False, nowhere, and nothing is hashed.
         root: a folder in which all files have to lie, absolute and without links; None: they may lie anywhere.
+        private_names: events and logs name no row but by its number; see `bulkup.private`.
         retry_unknown: what is still unknown after asking is sent again.
     """
 
@@ -56,6 +57,7 @@ class Terms:
     allow_empty: bool = False
     verify: bool | None = None
     root: str | None = None
+    private_names: bool = False
     retry_unknown: bool = False
 
     @property

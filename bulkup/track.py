@@ -19,6 +19,7 @@ from bulkup.clock import Clock
 from bulkup.errors import StepError
 from bulkup.http import Limits, Stream
 from bulkup.model import Again, Failure
+from bulkup.private import shown
 from bulkup.providers.base import Answer, Job, Json
 from bulkup.sse import OversizedEventError, SseDecoder
 
@@ -160,7 +161,7 @@ class Tracker:
                     if ended(event):
                         return event
         except StepError as error:
-            log.info("stream of a job: %s", error)
+            log.info("stream of a job: %s: %s", error.failure.code, shown(error.failure.text))
         except OversizedEventError as error:
             log.warning("stream of a job: %s", error)
         finally:

@@ -20,6 +20,7 @@ from bulkup.breaker import Breaker
 from bulkup.clock import Clock
 from bulkup.decide import VENDOR_DOWN, ambiguous, slow_down
 from bulkup.errors import StepError
+from bulkup.events import Notice
 from bulkup.model import Again, Failure
 from bulkup.rate import Rate
 from bulkup.secret import SignedUrl
@@ -41,11 +42,11 @@ class Server:
         clock: time.
         patience: the longest wait, in seconds, for a server that is down or asked for a pause.
         rate: requests a second that the user allows; None: as many as the server takes.
-        tell: is told in one line that the server is down, and that it is back.
+        tell: is told that the server is down, and that it is back.
     """
 
     def __init__(
-        self, name: str, clock: Clock, patience: float, rate: float | None, tell: Callable[[str], None]
+        self, name: str, clock: Clock, patience: float, rate: float | None, tell: Callable[[Notice], None]
     ) -> None:
         self._name = name
         self._clock = clock
@@ -96,9 +97,10 @@ class Server:
             self._rate.accepted(now, began)
         if failure is not None and not meant and _down(failure):
             if self._breaker.failed(now):
-                self._tell(f"{self._name} seems to be down, waiting for it: {failure.text}")
+                text = f"{self._name} seems to be down, waiting for it"
+                self._tell(Notice(f"{text}: {failure.text}", f"{text}: {failure.code}"))
         elif (failure is None or failure.answered) and self._breaker.succeeded():
-            self._tell(f"{self._name} answers again")
+            self._tell(Notice(f"{self._name} answers again"))
 
     async def _queue_up(self, queue: deque[_Waiting]) -> None:
         mine = _Waiting()
@@ -149,13 +151,13 @@ class Traffic:
         name: the vendor's.
         terms: what the user set.
         clock: time.
-        tell: is told what users should know, in one line.
+        tell: is told what users should know.
 
     Attributes:
         slots: places for uploads in flight.
     """
 
-    def __init__(self, name: str, terms: Terms, clock: Clock, tell: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, name: str, terms: Terms, clock: Clock, tell: Callable[[Notice], None] = lambda _: None) -> None:
         window = Window(terms.concurrency) if terms.adaptive else Window(terms.concurrency, floor=terms.concurrency)
         self.slots = Slots(window, clock)
         self._name = name

@@ -639,7 +639,7 @@ async def test_a_key_is_one_documents_identity(archive: Archive) -> None:
     async with started() as sandbox:
         await archive.upload(sandbox)
         archive.rows[0]["custom_file_name"] = "two"
-        with pytest.raises(bulkup.ManifestError, match=r"row 1: column 'key': was sent to loan:5 with other options"):
+        with pytest.raises(bulkup.ManifestError, match=r"row 1: column 'key': was sent to 'loan:5' with other options"):
             await archive.upload(sandbox)
 
 

@@ -173,7 +173,7 @@ async def test_a_key_is_one_documents_identity(archive: Archive) -> None:
     async with Sandbox() as sandbox:
         await archive.upload(sandbox)
         archive.rows[0]["account_id"] = "A-2"
-        with pytest.raises(bulkup.ManifestError, match=r"row 1: column 'key': was sent to account:A-1"):
+        with pytest.raises(bulkup.ManifestError, match=r"row 1: column 'key': was sent to 'account:A-1'"):
             await archive.upload(sandbox)
 
 

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from bulkup.errors import StepError
+from bulkup.events import Notice
 from bulkup.model import Again, Failure
 from bulkup.schedule import Backoff
 from bulkup.secret import SignedUrl
@@ -23,7 +24,7 @@ def limited(retry_after: float | None) -> Failure:
     return Failure("rate_limited", "HTTP 429", Again.SAME, answered=True, retry_after=retry_after, status=429)
 
 
-def server(time: Time, *, rate: float | None = None, told: list[str] | None = None) -> Server:
+def server(time: Time, *, rate: float | None = None, told: list[Notice] | None = None) -> Server:
     """A server that is waited for a minute."""
     return Server("vendor", time.clock, 60, rate, (told if told is not None else []).append)
 
@@ -95,7 +96,7 @@ async def test_too_long_a_pause_is_not_waited_for() -> None:
 
 async def test_a_server_that_is_down_is_asked_by_one_at_a_time() -> None:
     """After eight failures in a row probes go out at growing intervals; the first answer lets all go on."""
-    time, told, asked = Time(), list[str](), list[float]()
+    time, told, asked = Time(), list[Notice](), list[float]()
     shared = server(time, told=told)
 
     async def worker() -> None:
@@ -111,7 +112,10 @@ async def test_a_server_that_is_down_is_asked_by_one_at_a_time() -> None:
 
     await time.run(*(worker() for _ in range(16)))
     assert len([at for at in asked if 0.1 < at < 20]) == 5  # 0.5 s after the last failure, then 1, 2, 4, 8
-    assert told == ["vendor seems to be down, waiting for it: HTTP 503", "vendor answers again"]
+    assert [notice.text for notice in told] == [
+        "vendor seems to be down, waiting for it: HTTP 503",
+        "vendor answers again",
+    ]
 
 
 async def test_a_server_that_stays_down_is_given_up() -> None:
@@ -132,7 +136,7 @@ async def test_a_server_that_stays_down_is_given_up() -> None:
 
 async def test_what_fails_on_our_side_says_nothing_of_the_server() -> None:
     """An expired URL or a changed file neither opens nor closes the breaker."""
-    time, told = Time(), list[str]()
+    time, told = Time(), list[Notice]()
     shared = server(time, told=told)
     ours = Failure("url_expired", "its life was over", Again.FRESH)
     for _ in range(7):
@@ -225,7 +229,7 @@ async def test_all_go_on_soon_after_a_server_is_back() -> None:
 async def test_no_patience_is_no_reason_to_stop_for_a_429() -> None:
     """With --retry-for 0 a 429 that asks for no pause holds nobody back for good."""
     time = Time()
-    shared = Server("vendor", time.clock, 0, None, list[str]().append)
+    shared = Server("vendor", time.clock, 0, None, list[Notice]().append)
     shared.heard(0, limited(None))
     (result,) = await time.run(shared.turn())
     assert result is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +20,7 @@ from bulkup.config import Settings
 from bulkup.events import Subscriber, Summary
 from bulkup.ledger import Ledger
 from bulkup.plan import OnChange
+from bulkup.private import masking
 from bulkup.providers import PROVIDERS
 from bulkup.rows import Complaint
 from bulkup.run import Admitted, Order
@@ -139,6 +140,14 @@ def run(  # noqa: PLR0913 - one parameter is one option
         Path | None,
         typer.Option(help="A folder that no file may lie outside of, wherever links lead.", rich_help_panel=_SECURITY),
     ] = None,
+    private_names: Annotated[
+        bool | None,
+        typer.Option(
+            "--private-names",
+            help="Show rows by their number: no file names, cells or words of vendors.",
+            rich_help_panel=_SECURITY,
+        ),
+    ] = None,
     ca_file: Annotated[
         Path | None,
         typer.Option(
@@ -171,8 +180,11 @@ def run(  # noqa: PLR0913 - one parameter is one option
         max_duration=max_duration,
         max_requests=max_requests,
         root=root,
+        private_names=private_names,
         ca_file=ca_file,
     )
+    if settings.private_names:
+        options.keep_names_private()
     order = Order(manifest, provider, base_url, ignore_extra, skip_invalid, retry_unknown)
     if dry_run:
         _dry_run(order, settings, as_json=json)
@@ -188,7 +200,7 @@ def upload(order: Order, settings: Settings, *, environment: Mapping[str, str], 
             order,
             ledger,
             environment=environment,
-            complain=_complain,
+            complain=_complaining(settings),
             stdin=sys.stdin.buffer,
             reading=shown.reading,
         )
@@ -231,7 +243,7 @@ def _dry_run(order: Order, settings: Settings, *, as_json: bool) -> None:
     exists = settings.ledger.exists()
     with running.open_ledger(settings.ledger if exists else None) as ledger:
         admitted = running.admit(
-            order, ledger, environment=os.environ, complain=_complain, stdin=sys.stdin.buffer, keep=False
+            order, ledger, environment=os.environ, complain=_complaining(settings), stdin=sys.stdin.buffer, keep=False
         )
         found = survey(ledger, admitted.run_id, admitted.rows, settings.terms())
         ledger.forget()
@@ -245,6 +257,10 @@ def _dry_run(order: Order, settings: Settings, *, as_json: bool) -> None:
     )
     if found.missing:
         typer.echo(f"{found.missing} of the files to send do not exist")
+
+
+def _complaining(settings: Settings) -> Callable[[Complaint], None]:
+    return masking(_complain, running.KNOWN) if settings.private_names else _complain
 
 
 def _complain(complaint: Complaint) -> None:

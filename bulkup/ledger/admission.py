@@ -340,7 +340,7 @@ def _moved(connection: Connection, name: str) -> Iterator[Complaint]:
         .order_by(incoming.c.row)
     )
     for row, key, target, _ in connection.execute(query).all():
-        text = f"was sent to {target} with other options: another document needs a key of its own"
+        text = f"was sent to {target!r} with other options: another document needs a key of its own"
         complaint = Complaint(name, text, row, None, "key", key)
         _refuse(connection, incoming.c.row == row, complaint)
         yield complaint

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
+from secrets import token_hex
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from sqlalchemy import (
     case,
     exists,
     func,
+    insert,
     literal,
     or_,
     select,
@@ -32,7 +34,7 @@ from bulkup.ledger import database
 from bulkup.ledger.admission import Admission
 from bulkup.ledger.marks import Archived, Mark, write
 from bulkup.ledger.records import Candidate, Leftover, Orphan, Parse
-from bulkup.ledger.schema import Fate, documents, former_documents, incoming, runs
+from bulkup.ledger.schema import Fate, documents, former_documents, incoming, meta, runs
 from bulkup.model import SKIPPED, Columns, Content, Document, Stage, State
 from bulkup.rows import Complaint, Invalid
 from bulkup.rows import Row as ManifestRow
@@ -109,6 +111,16 @@ class Ledger:
     def forget(self) -> None:
         """Undo what `admit` did with ``keep=False``."""
         self._connection.rollback()
+
+    def secret(self) -> bytes:
+        """A secret of this ledger's own, made when it is first asked for."""
+        named = meta.c.name == "secret"
+        found = self._connection.scalar(select(meta.c.value).where(named))
+        if found is None:
+            found = token_hex(32)
+            with self._writing():
+                self._connection.execute(insert(meta).values(name="secret", value=found))
+        return bytes.fromhex(found)
 
     # --- what is to be done ---------------------------------------------------------------------------------------
 
