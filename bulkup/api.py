@@ -172,7 +172,8 @@ class Api:
 
         async def once(headers: tuple[tuple[str, str], ...]) -> bytes:
             response = await self._transport.send(Request("GET", url.value, headers), self._limits)
-            _pass(self.judge(response) if auth else judge_store(response.status, response.headers, response.body))
+            said = response.status, response.headers, response.body
+            _pass(self.judge(response) if auth else judge_store(*said, url.secrets))
             return response.body
 
         async def credentials() -> tuple[tuple[str, str], ...]:
@@ -196,9 +197,7 @@ class Api:
         async def once() -> int | None:
             async with self._transport.stream(Request("GET", url.value), self._limits) as stream:
                 response = stream.response
-            failure = judge_store(response.status, response.headers, response.body)
-            if failure is not None:
-                raise StepError(failure)
+            _pass(judge_store(response.status, response.headers, response.body, url.secrets))
             length = response.headers.get("content-length", "")
             return int(length) if length.isdecimal() else None
 

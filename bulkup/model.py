@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Generic, TypeVar
-from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
-from bulkup.secret import SignedUrl
+from bulkup.secret import PUBLIC_FIELDS, SignedUrl
 
 
 class State(StrEnum):
@@ -229,13 +228,8 @@ class Upload:
     @property
     def secrets(self) -> frozenset[str]:
         """Values that the server knows and nobody may see: those of the URL's query, and of the form's fields."""
-        query = parse_qsl(urlsplit(self.url.value).query)
         fields = self.form.fields if isinstance(self.form, Form) else ()
-        return frozenset(value for name, value in (*query, *fields) if name.lower() not in _PUBLIC_FIELDS)
-
-
-_PUBLIC_FIELDS = frozenset({"content-type", "x-amz-algorithm", "x-amz-expires", "x-amz-signedheaders"})
-"""What may be shown of a signed request."""
+        return self.url.secrets | {value for name, value in fields if name.lower() not in PUBLIC_FIELDS}
 
 
 @dataclass(frozen=True, slots=True)
