@@ -214,7 +214,8 @@ def test_a_failed_row_goes_back_into_a_manifest(archive: Archive, server: Server
 
 def test_an_export_opens_safely_in_a_spreadsheet(archive: Archive, server: Server) -> None:
     """No cell of it begins like a formula, and as a manifest it still says what the first one said."""
-    hostile = ["=cmd|'/c calc'!A1", "+1", "-1", "@SUM(A1)", "'quoted", "'=x", "plain"]
+    wide = ["\uff1dx", "\uff0b1", "\uff0d1", "\uff20x", "'\uff1dx"]
+    hostile = ["=cmd|'/c calc'!A1", "+1", "-1", "@SUM(A1)", "'quoted", "'=x", "plain", "\t=1", "\r=1", "\n=1", *wide]
     for number, text in enumerate(hostile):
         archive.row(
             "missing.pdf", account_id="formula", provider="lightreach", external_reference=text, key=f"{text}#{number}"
@@ -224,10 +225,15 @@ def test_an_export_opens_safely_in_a_spreadsheet(archive: Archive, server: Serve
     assert done.returncode == 0
     with (archive.folder / "failed.csv").open(newline="") as file:
         exported = list(csv.DictReader(file))
-    assert not [cell for row in exported for cell in row.values() if cell.startswith(("=", "+", "-", "@"))]
+    assert not [
+        cell
+        for row in exported
+        for cell in row.values()
+        if cell.startswith((*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20"))
+    ]
     (archive.folder / "missing.pdf").write_bytes(b"here now")
     again = bulkup("run", "failed.csv", environment=server.environment, cwd=archive.folder)
-    assert "7 rows = 7 completed" in again.stdout
+    assert f"{len(hostile)} rows = {len(hostile)} completed" in again.stdout
     assert [row["key"] for row in archive.ledger_rows()] == [f"{text}#{number}" for number, text in enumerate(hostile)]
     held = {d["externalReference"] for d in server.documents() if d["account"] == "formula"}
     assert held == set(hostile)
@@ -244,6 +250,33 @@ def test_status_counts_and_explains(archive: Archive, server: Server) -> None:
     facts = json.loads(bulkup("status", "--json", environment={}, cwd=archive.folder).stdout)
     assert facts["states"]["completed"] == 3
     assert facts["reasons"][0]["error_code"] == "file_missing"
+
+
+def test_all_that_is_written_is_private(archive: Archive, server: Server) -> None:
+    """Ledger, its write-ahead log and lock, and an export have mode 0600, whatever the umask and the mode before."""
+    manifest = small(archive, "private")
+    names = ("bulkup.db", "bulkup.db-wal", "bulkup.db-shm", "bulkup.db.lock")
+    for name in ("bulkup.db", "bulkup.db.lock", "export.csv"):
+        (archive.folder / name).touch(0o666)
+        (archive.folder / name).chmod(0o666)
+    (archive.folder / "export.csv").write_text("older, and longer than the header\n" * 100)
+    server.faults({"kind": "latency", "step": "init", "seconds": 30, "match": "accounts/private/"})
+    umask = os.umask(0)
+    try:
+        run = start("run", manifest, environment=server.environment, cwd=archive.folder)
+        try:
+            _wait_for_state(archive.ledger, "initiated")
+            modes = {name: stat.S_IMODE((archive.folder / name).stat().st_mode) for name in names}
+        finally:
+            run.kill()
+            run.communicate()
+        assert bulkup("export", "-f", "csv", "-o", "export.csv", environment={}, cwd=archive.folder).returncode == 0
+    finally:
+        os.umask(umask)
+        server.faults()
+    assert modes == dict.fromkeys(names, 0o600)
+    assert stat.S_IMODE((archive.folder / "export.csv").stat().st_mode) == 0o600
+    assert "older" not in (archive.folder / "export.csv").read_text()
 
 
 def test_the_ledger_is_private_and_held_by_one_run(archive: Archive, server: Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,11 +58,22 @@ def _writing(output: Path | None) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     try:
-        file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise UsageError(f"{output}: can't write: {error.strerror}") from None
     with os.fdopen(file, "wb") as out:
+        if stat.S_ISREG(os.fstat(file).st_mode):
+            _for_the_owner(file, output)
         yield out
+
+
+def _for_the_owner(file: int, output: Path) -> None:
+    """Empty a file, and let nobody else read what will be in it."""
+    try:
+        os.fchmod(file, 0o600)
+        os.ftruncate(file, 0)
+    except OSError as error:
+        raise UsageError(f"{output}: can't be kept to yourself: {error.strerror}") from None
 
 
 def retry(

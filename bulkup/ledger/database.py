@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,9 @@ def _lock(path: Path, stack: ExitStack) -> None:
         # opened and closed in different threads, hence not thread-local
         stack.enter_context(FileLock(f"{real}.lock", timeout=0, mode=0o600, thread_local=False))
         os.close(os.open(real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        for name in ("", "-wal", "-shm", "-journal", ".lock"):
+            with suppress(FileNotFoundError, PermissionError):  # that of another owner is the owner's business
+                os.chmod(f"{real}{name}", 0o600)  # noqa: PTH101 - no suffix in the sense of Path
     except Timeout:
         raise LedgerError(f"{path}: another run is using this ledger; wait for it, or name another") from None
     except OSError as error:

@@ -13,7 +13,8 @@ _ESCAPES = {0: "\\x00"} | {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x8
 _LONGEST_SHOWN = 200
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+_FORMULA = (*"=+-@", *"\uff1d\uff0b\uff0d\uff20", "\t", "\r", "\n", "'")
+"""How a cell begins that a spreadsheet may run, the full-width forms of the first four among them."""
 
 
 def guarded(cell: str) -> str:
