@@ -13,6 +13,7 @@ import random
 import shutil
 import sys
 import tempfile
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -188,8 +189,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    began = time.monotonic()
     tally = asyncio.run(kill(given.kills, given.rows, given.seed, Path(tempfile.gettempdir())))
-    sys.stdout.write("\n".join([*tally.lines(), ""]))
+    seconds = time.monotonic() - began
+    seed = f"seed {given.seed}, manifests of {given.rows} rows over five vendors, {seconds:.0f} s"
+    sys.stdout.write("\n".join([seed, *tally.lines(), ""]))
     sys.exit(1 if tally.lost or tally.twice else 0)
 
 
