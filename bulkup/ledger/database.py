@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import ExitStack, suppress
+from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import orjson
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, create_engine, event, insert, inspect, select, update
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool
 
 from bulkup.errors import LedgerError
 from bulkup.ledger.schema import UPGRADES, VERSION, meta, metadata
@@ -39,22 +41,30 @@ def open_sqlite(path: Path | None, stack: ExitStack, *, exclusive: bool) -> Conn
     elif path is not None and not path.exists():
         raise LedgerError(f"{path}: there is no ledger here (--ledger names another)")
     # to SQLite an empty name is a database of its own on disk, deleted when it is closed
-    database = "" if path is None else str(path)
-    engine = create_engine(
-        "sqlite://",
-        creator=lambda: sqlite3.connect(database, check_same_thread=False),
-        poolclass=StaticPool,
-        json_serializer=lambda value: orjson.dumps(value).decode(),
-        json_deserializer=orjson.loads,
-    )
-    stack.callback(engine.dispose)
-    event.listen(engine, "connect", _durable)
+    _opened.set("" if path is None else str(path))
     try:
-        connection = stack.enter_context(engine.connect())
+        connection = stack.enter_context(_engine().connect())
         _prepare(connection, name(path), create=exclusive)
     except DBAPIError as error:
         raise LedgerError(f"{name(path)}: {words(error)}") from None
     return connection
+
+
+_opened: ContextVar[str] = ContextVar("opened")
+
+
+@cache
+def _engine() -> Engine:
+    """Opens what `_opened` names; one for all ledgers, since it keeps the statements that it compiled."""
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(_opened.get(), check_same_thread=False),
+        poolclass=NullPool,
+        json_serializer=lambda value: orjson.dumps(value).decode(),
+        json_deserializer=orjson.loads,
+    )
+    event.listen(engine, "connect", _durable)
+    return engine
 
 
 def words(error: DBAPIError) -> str:
