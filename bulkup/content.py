@@ -58,6 +58,7 @@ class Source:
     data: bytes | None = field(default=None, repr=False)
     failure: Failure | None = None
     root: str | None = None
+    _reader: _Reader | None = field(default=None, repr=False)
 
     async def chunks(self, executor: Executor) -> AsyncIterator[bytes]:
         """The bytes, the next chunk being read while one is sent.
@@ -69,7 +70,7 @@ class Source:
             yield self.data
             return
         self.failure = None
-        reader = _Reader(self.path, self.identity, self.digests, self.root)
+        reader = self._reader = _Reader(self.path, self.identity, self.digests, self.root)
         try:
             coming = await in_thread(executor, reader.read)
             while reader.left:
@@ -84,10 +85,20 @@ class Source:
             self.failure = error.failure
             raise
         finally:
-            try:
-                executor.submit(reader.close)  # waits for a read that is under way, in its thread
-            except RuntimeError:  # the run is over, and its threads with it
-                reader.close()
+            _close(reader, executor)
+
+    def close(self, executor: Executor) -> None:
+        """Close the file: whoever gave up in the middle of the chunks does not end their generator."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            _close(reader, executor)
+
+
+def _close(reader: _Reader, executor: Executor) -> None:
+    try:
+        executor.submit(reader.close)  # waits for a read that is under way, in its thread
+    except RuntimeError:  # the run is over, and its threads with it
+        reader.close()
 
 
 def _retrieve(read: asyncio.Future[bytes]) -> None:
@@ -222,11 +233,14 @@ class _Reader:
         self._hashes: dict[str, _Hash] = {name: hashlib.new(name, usedforsecurity=False) for name in digests}
         self.left = expected[0]
         self._busy = Lock()
+        self._closed = False
         self._file: BufferedReader | None = None
 
     def read(self) -> bytes:
-        """The next chunk, empty at the end; raises `StepError` if the file is another than expected."""
+        """The next chunk, empty at the end or if it was closed; raises `StepError` if the file is not as expected."""
         with self._busy, _explained(self._path):
+            if self._closed:
+                return b""
             if self._file is None:
                 self._file, measured = _opened(self._path, self._root)
                 _compare(self._path, measured, self._expected)
@@ -247,6 +261,7 @@ class _Reader:
 
     def close(self) -> None:
         with self._busy:
+            self._closed = True
             if self._file is not None:
                 self._file.close()
 

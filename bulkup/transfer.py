@@ -64,6 +64,9 @@ async def transfer(
             if part.source.failure is not None:  # the body broke off on our side: say why
                 raise StepError(part.source.failure) from None
         raise
+    finally:
+        for part in parts:
+            part.source.close(executor)
     log.debug("%s %s (%d bytes) -> %d", upload.method, upload.url, body.length, response.status)
     failure = judge(response)
     if failure is not None:

@@ -344,6 +344,19 @@ async def test_abandoned_stream_leaves_nothing_open(tmp_path: Path, executor: Ex
     await closed(tmp_path, executor)
 
 
+async def test_a_reader_closes_its_file_though_its_stream_is_held(tmp_path: Path, executor: Executor) -> None:
+    """An HTTP library may hold on to the stream of a request that failed: the file is closed without its help."""
+    path = tmp_path / "file"
+    content = filled(path, 4 * CHUNK)
+    found = source(path)
+    held = found.chunks(executor)
+    await anext(held)
+    found.close(executor)
+    await closed(tmp_path, executor)
+    assert b"".join([chunk async for chunk in found.chunks(executor)]) == content
+    await close(held)
+
+
 async def cancelled(chunks: AsyncIterator[bytes]) -> None:
     """Cancel it while it reads (or just after)."""
     waiting = asyncio.ensure_future(anext(chunks))
