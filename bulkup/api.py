@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from urllib.parse import urlencode, urlsplit
 
@@ -14,10 +13,10 @@ import orjson
 
 from bulkup.answers import judge_api, judge_store
 from bulkup.clock import Clock
-from bulkup.decide import wants_fallback
+from bulkup.decide import unsent, wants_fallback
 from bulkup.errors import StepError
 from bulkup.http import Limits, Request, Response, Stream, Transport, body_of
-from bulkup.model import Again, Failure
+from bulkup.model import Failure
 from bulkup.private import shown
 from bulkup.providers.base import Adapter, Answer, Caller, Explainer, Job, Json, Renewable
 from bulkup.retry import retrying
@@ -314,17 +313,15 @@ class Api:
         method, path, json = adapter.login()
         body = orjson.dumps(json)
 
-        async def once() -> Answer:
-            try:
-                return await self._send(method, path, body, None)
-            except StepError as error:
-                failure = error.failure
-                code = "unauthorized" if failure.answered and failure.again is not Again.SAME else failure.code
-                raise StepError(replace(failure, code=code, text=f"login: {failure.text}")) from None
+        async def once() -> tuple[Adapter, float]:
+            answer = await self._send(method, path, body, None)
+            now = self._clock.wall()
+            return adapter.logged_in(answer.object(), now), now
 
-        answer = await retrying(once, self._backoff, self._clock)
-        now = self._clock.wall()
-        renewed = adapter.logged_in(answer.object(), now)
+        try:
+            renewed, now = await retrying(once, self._backoff, self._clock)
+        except StepError as error:
+            raise StepError(unsent(error.failure)) from None
         self._lifetime = max(0.0, renewed.expires_at - now) if isinstance(renewed, Renewable) else 0.0
         return renewed
 

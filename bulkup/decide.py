@@ -6,6 +6,7 @@ init that people would notice. For those only a 429, or a request that surely ne
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 
 from bulkup.model import CREDENTIALS_REFUSED, Again, Failure, Traits, Upload
@@ -101,6 +102,13 @@ def ambiguous(failure: Failure) -> bool:
     if not failure.sent or failure.again is Again.FRESH:
         return False
     return (not failure.answered and failure.again is Again.SAME) or (failure.status or 0) >= _SERVER_ERROR
+
+
+def unsent(login: Failure) -> Failure:
+    """Why a call was not sent: its login failed. That says nothing of the call, so its status counts for nothing."""
+    refused = login.answered and login.again is not Again.SAME  # then it is the vendor's word on all calls
+    code = "unauthorized" if refused else login.code
+    return replace(login, code=code, text=f"login: {login.text}", sent=refused, status=None)
 
 
 def slow_down(failure: Failure) -> bool:
