@@ -130,14 +130,14 @@ class LoanProDocuments:
     async def arrived(self, api: Caller, container: str, document_id: str, size: int) -> bool | None:
         """Whether a record has its bytes: as many as were sent, and there to be read where a URL is given.
 
-        How long such a URL lives is not published, so one that is refused proves nothing: None.
+        A refusal of the question proves nothing: None. Nor does one of such a URL, whose life is not published.
         """
         try:
             attachment = await self._attachment(api, container, document_id)
         except StepError as error:
             if not error.failure.final:
                 raise
-            return False
+            return False if error.failure.code == "not_found" else None
         if number(attachment.get("fileSize")) != size:
             return False
         url = web_url(attachment.get("fileUrl"))
