@@ -56,16 +56,20 @@ class Watched:
 
     async def send(self, request: Request, limits: Limits) -> Response:
         """See `Transport.send`."""
-        response = await self._transport.send(self._noted(request), limits)
-        self._watch.moved()
-        return response
+        try:
+            return await self._transport.send(self._noted(request), limits)
+        finally:  # a deadline that passed is a move, too: nothing hangs
+            self._watch.moved()
 
     @asynccontextmanager
     async def stream(self, request: Request, limits: Limits) -> AsyncIterator[Stream]:
         """See `Transport.stream`."""
-        async with self._transport.stream(self._noted(request), limits) as stream:
+        try:
+            async with self._transport.stream(self._noted(request), limits) as stream:
+                self._watch.moved()
+                yield Stream(stream.response, self._moving(stream.chunks))
+        finally:
             self._watch.moved()
-            yield Stream(stream.response, self._moving(stream.chunks))
 
     def _noted(self, request: Request) -> Request:
         self._watch.requests += 1
