@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -184,6 +187,42 @@ async def test_connection_closed_while_idle() -> None:
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert b"connection: close" not in answer.lower()
         assert stored(client) == [True]
+
+
+async def test_a_kept_connection_is_closed() -> None:
+    """The second request over a connection finds it closed; over a new one it is answered."""
+    async with sandboxed(Rule(kind="close_kept", step="put")) as client:
+        url = await one_url(client)
+        put = put_head(url, PDF, "Content-Length: 3") + b"abc"
+        assert (await raw(url, put * 2)).count(b"HTTP/1.1 200 ") == 1
+        put = put_head(url, PDF, "Content-Length: 3", "Connection: close") + b"abc"
+        assert (await raw(url, put)).startswith(b"HTTP/1.1 200 ")
+        assert client.sandbox.requests["lightreach", "put"] == 3
+
+
+async def test_a_closed_port() -> None:
+    """For some time after an answer connections are refused and the kept one is closed; then all is as before."""
+    async with sandboxed(Rule(kind="close_port", step="init", seconds=0.2, times=1)) as client:
+        url = await one_url(client)
+        with pytest.raises(aiohttp.ClientConnectorError) as refusal:
+            await client.put(url, b"abc", TYPE)
+        assert refusal.value.errno == errno.ECONNREFUSED
+        async with asyncio.timeout(30):
+            while not stored(client)[0]:
+                with suppress(aiohttp.ClientConnectorError):
+                    await client.put(url, b"abc", TYPE)
+
+
+async def test_the_port_of_a_sandbox_is_closed_and_opened() -> None:
+    """A closed port stays the sandbox's: nobody else can listen there, and it listens again when it is told to."""
+    async with sandboxed() as client:
+        await client.sandbox.close_port()
+        with pytest.raises(ConnectionRefusedError):
+            await raw(client.sandbox.url, b"")
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", yarl.URL(client.sandbox.url).port))
+        await client.sandbox.open_port()
+        assert (await client.init({"a.pdf": 1}))["jobId"]
 
 
 async def test_dropped_stream() -> None:

@@ -32,6 +32,8 @@ def hits(faults: Faults, count: int, step: str = "put") -> list[int]:
         {"kind": "reset_after", "steps": "put"},
         {"kind": "drop_stream", "step": "put"},
         {"kind": "reset_mid", "step": "stream"},
+        {"kind": "close_port", "step": "stream"},
+        {"kind": "close_kept", "seconds": 1},
         {"kind": "job_failed", "step": "put"},
     ],
 )
@@ -113,6 +115,13 @@ def test_match_counts_only_what_it_matches() -> None:
     dice = Dice(Faults(rules=(Rule(kind="reset_after", match="b.pdf", times=1),)))
     drawn = [dice.request("lightreach", "put", subject)[1] is not None for subject in ("a.pdf", "b.pdf", "b.pdf")]
     assert drawn == [False, True, False]
+
+
+def test_a_new_connection_is_no_kept_one() -> None:
+    """``close_kept`` neither hits nor counts the first request over a connection."""
+    dice = Dice(Faults(rules=(Rule(kind="close_kept", times=1),)))
+    kept = (False, True, True)
+    assert [dice.request("lightreach", "put", "", kept=each)[1] is not None for each in kept] == [False, True, False]
 
 
 def test_stream_kinds_leave_other_steps_alone() -> None:

@@ -10,7 +10,9 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from bulkup.sandbox.background import Background
 from bulkup.sandbox.faults import Rule
+from bulkup.sandbox.port import PORT
 
 _FOREVER = 3600.0
 _EARLY_LINGER = 0.2
@@ -21,7 +23,14 @@ ErrorBody = Callable[[int, str | None, Mapping[str, object]], web.Response]
 
 
 async def spoil(
-    request: web.Request, rule: Rule | None, delay: float, handle: Handler, error: ErrorBody, *, is_stream: bool
+    request: web.Request,
+    rule: Rule | None,
+    delay: float,
+    handle: Handler,
+    error: ErrorBody,
+    background: Background,
+    *,
+    is_stream: bool,
 ) -> web.StreamResponse:
     """Answer a request as the fault plan wants it.
 
@@ -31,6 +40,7 @@ async def spoil(
         delay: seconds by which the answer comes late.
         handle: gives the good answer.
         error: makes an error body.
+        background: runs what goes on after the answer.
         is_stream: ``handle`` sends its answer by itself, and spoils it by itself where the rule is about streams.
     """
     if is_stream or rule is not None:
@@ -45,7 +55,10 @@ async def spoil(
     if rule.kind == "reset_mid" and request.can_read_body:
         await _read(request, (request.content_length or 0) // 2 if rule.at_byte is None else rule.at_byte)
         return reset(request)
-    return _AFTER[rule.kind](request, rule, await handle(request))
+    answer = await handle(request)
+    if rule.kind == "close_port":
+        return await _close_port(request, rule, answer, background)
+    return _AFTER[rule.kind](request, rule, answer)
 
 
 def reset(request: web.BaseRequest) -> web.StreamResponse:
@@ -89,6 +102,12 @@ async def _early(request: web.Request, rule: Rule, error: ErrorBody) -> web.Stre
 
 async def _reset_before(request: web.Request, _rule: Rule, _error: ErrorBody) -> web.StreamResponse:
     return reset(request)
+
+
+async def _close_kept(request: web.Request, _rule: Rule, _error: ErrorBody) -> web.StreamResponse:
+    if request.transport is not None:
+        request.transport.close()
+    return web.Response()
 
 
 async def _stall(request: web.Request, rule: Rule, _error: ErrorBody) -> web.StreamResponse:
@@ -142,10 +161,20 @@ def _close_idle(_request: web.Request, rule: Rule, answer: web.StreamResponse) -
     return _Unannounced(answer, rule.seconds or 0) if isinstance(answer, web.Response) else answer
 
 
+async def _close_port(
+    request: web.Request, rule: Rule, answer: web.StreamResponse, background: Background
+) -> web.StreamResponse:
+    port = request.app[PORT]
+    await port.close()
+    background.start(port.open_after(1 if rule.seconds is None else rule.seconds))
+    return answer
+
+
 _BEFORE: dict[str, Callable[[web.Request, Rule, ErrorBody], Awaitable[web.StreamResponse]]] = {
     "status": _status,
     "early": _early,
     "reset_before": _reset_before,
+    "close_kept": _close_kept,
     "stall": _stall,
 }
 _AFTER: dict[str, Callable[[web.Request, Rule, web.StreamResponse], web.StreamResponse]] = {

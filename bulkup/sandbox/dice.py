@@ -32,19 +32,22 @@ class Dice:
         """Whether a rule for this request looks at the account, path or file name."""
         return any(rule.match is not None and rule.applies_to(vendor, step) for rule in self.faults.rules)
 
-    def request(self, vendor: str, step: str, subject: str) -> tuple[float, Rule | None]:
+    def request(self, vendor: str, step: str, subject: str, *, kept: bool = False) -> tuple[float, Rule | None]:
         """Draw for one request.
 
         Args:
             vendor: the vendor's name.
             step: the request's name.
             subject: the text in which a rule's ``match`` is looked for.
+            kept: it comes over a connection that had requests before.
 
         Returns:
             The seconds by which the answer is late, and the rule that spoils the request, if any.
         """
         delay, spoiler = 0.0, None
         for number, rule in enumerate(self.faults.rules):
+            if rule.kind == "close_kept" and not kept:
+                continue
             if spoiler is None and rule.applies_to(vendor, step) and self._hit(number, rule, (vendor, step), subject):
                 if rule.kind == "latency":
                     delay += rule.seconds or 0

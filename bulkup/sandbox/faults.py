@@ -14,6 +14,8 @@ Kinds that spoil one request (``step`` names the request; ``*`` is any to which 
 ``truncate``        the effect takes place, the answer ends after ``at_byte`` bytes of its body (its half)
 ``malformed``       the effect takes place, the answer is a success whose JSON is broken
 ``close_idle``      after a good answer the connection is closed, ``seconds`` (0) later, without saying so
+``close_kept``      a request over a kept connection finds it closed; one over a new connection is left alone
+``close_port``      after a good answer nobody listens for ``seconds`` (1): connections are refused, none is kept
 ``drop_stream``     the stream is cut after ``events`` events (1)
 ``garbage_stream``  after ``events`` events (0) the stream carries nonsense, then goes on
 ==================  ===================================================================================================
@@ -42,6 +44,8 @@ Kind = Literal[
     "truncate",
     "malformed",
     "close_idle",
+    "close_kept",
+    "close_port",
     "drop_stream",
     "garbage_stream",
     "expired_url",
@@ -62,6 +66,7 @@ _ALLOWED: Final[Mapping[Kind, frozenset[str]]] = {
     "stall": frozenset({"seconds", "at_byte", "events"}),
     "truncate": frozenset({"at_byte"}),
     "close_idle": frozenset({"seconds"}),
+    "close_port": frozenset({"seconds"}),
     "drop_stream": frozenset({"events"}),
     "garbage_stream": frozenset({"events"}),
     "job_failed": frozenset({"message"}),
@@ -75,7 +80,7 @@ _OUTCOME_STEPS: Final[Mapping[Kind, frozenset[str]]] = {
 }
 _STREAM_ONLY: Final[frozenset[Kind]] = frozenset({"drop_stream", "garbage_stream"})
 _NEVER_STREAM: Final[frozenset[Kind]] = frozenset(
-    {"early", "reset_mid", "reset_after", "truncate", "malformed", "close_idle"}
+    {"early", "reset_mid", "reset_after", "truncate", "malformed", "close_idle", "close_port"}
 )
 
 

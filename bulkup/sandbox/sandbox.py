@@ -25,6 +25,7 @@ from bulkup.sandbox.loanpro.vendor import LoanPro
 from bulkup.sandbox.objectstore.objects import ObjectStore
 from bulkup.sandbox.objectstore.seaweed import SeaweedFS
 from bulkup.sandbox.objectstore.signing import Signer
+from bulkup.sandbox.port import PORT, Port
 from bulkup.sandbox.record import Requests
 from bulkup.sandbox.registry import VENDORS
 from bulkup.sandbox.stage import Stage
@@ -151,16 +152,19 @@ class Sandbox:
     async def __aenter__(self) -> Self:
         stage = self._stage
         async with AsyncExitStack() as stack:
+            application = self._application()
             runner = web.AppRunner(
-                self._application(),
+                application,
                 access_log=None,
                 handler_cancellation=True,
                 shutdown_timeout=_SHUTDOWN_SECONDS,
             )
+            self._listening = application[PORT] = Port(runner, stage.connections)
+            application.on_response_prepare.append(self._listening.prepare)
             await runner.setup()
+            stack.callback(self._listening.release)
             stack.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, self._host, self._port, backlog=1024).start()
-            port = runner.addresses[0][1]
+            port = await self._listening.listen(self._host, self._port)
             stage.url = f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{port}"
             stack.push_async_callback(stage.background.stop)
             if self._s3:
@@ -168,6 +172,14 @@ class Sandbox:
                 stage.s3 = (await stack.enter_async_context(server)).url
             self._open = stack.pop_all()
         return self
+
+    async def close_port(self) -> None:
+        """Refuse connections until `open_port`; the port stays this sandbox's."""
+        await self._listening.close()
+
+    async def open_port(self) -> None:
+        """Listen again."""
+        await self._listening.open()
 
     async def __aexit__(self, *_: object) -> None:
         await self._open.aclose()

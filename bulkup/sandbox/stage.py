@@ -9,6 +9,7 @@ from bulkup.sandbox.background import Background
 from bulkup.sandbox.dice import Dice
 from bulkup.sandbox.objectstore.objects import ObjectStore
 from bulkup.sandbox.objectstore.signing import Signer
+from bulkup.sandbox.port import Connections
 from bulkup.sandbox.record import Record
 
 
@@ -24,6 +25,7 @@ class Stage:
         dice: the fault plan in use; replaced when another plan is set.
         record: what the clients did.
         background: work beside the requests.
+        connections: those that requests came over.
         landings: by vendor, who is told each key whose bytes have come.
         url: the server's own URL, once it listens.
         s3: the URL of a bucket of a real S3 server, where one takes the place of the built-in store.
@@ -36,6 +38,7 @@ class Stage:
     dice: Dice
     record: Record = field(default_factory=Record)
     background: Background = field(default_factory=Background)
+    connections: Connections = field(default_factory=Connections)
     landings: dict[str, Callable[[str], None]] = field(default_factory=dict)
     url: str = ""
     s3: str | None = None

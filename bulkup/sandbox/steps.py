@@ -105,14 +105,15 @@ def served(step: Step, vendor: str, stage: Stage) -> Handler:
 
     async def serve(request: web.Request) -> web.StreamResponse:
         stage.record.requests[counted] += 1
-        with stage.background.request():
+        with stage.background.request(), stage.connections.serving(request) as kept:
             dice = stage.dice
             if not dice.faults.rules:
                 return await handle(request)
             subject = await step.subject(request) if dice.wants_subject(vendor, step.name) else request.path
-            delay, rule = dice.request(vendor, step.name, subject)
-            if rule is not None and step.name == STREAM:
+            delay, rule = dice.request(vendor, step.name, subject, kept=kept)
+            is_stream = step.name == STREAM
+            if rule is not None and is_stream:
                 request[RULE] = rule
-            return await spoil(request, rule, delay, handle, step.error, is_stream=step.name == STREAM)
+            return await spoil(request, rule, delay, handle, step.error, stage.background, is_stream=is_stream)
 
     return serve

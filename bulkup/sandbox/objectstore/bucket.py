@@ -137,7 +137,7 @@ class Bucket:
         verdict = self._stage.signer.check(request.method, url, content_type, now)
         if verdict is not Verdict.GOOD:
             what, answer = self._judged(verdict, request, content_type, now)
-        elif key in self._spoilt:
+        elif step == PUT and key in self._spoilt:
             return answers.expired(self._dialect, request.query.get("X-Amz-Expires", ""), now, now)
         elif unsigned := ",".join(name for name in headers if name[:6].lower() == "x-amz-"):
             what, answer = f"unsigned header {unsigned}", answers.unsigned_headers(unsigned)
