@@ -1,4 +1,4 @@
-"""All five adapters on the unchanged pipeline: each step well, slow, lost, refused, or the last before a kill."""
+"""All five adapters on the unchanged pipeline: each step well, or the last before a kill; faults: test_faults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from tests.vendors import CASES, Case, Held
 
 ROWS = 3
 CELLS = [pytest.param(case, step, id=f"{case.id}-{step}") for case in CASES for step in case.steps]
-REPEATABLE = [cell for cell in CELLS if cell.values[0].repeatable]  # type: ignore[union-attr]
 
 
 def fill(archive: Archive, case: Case, rows: int = ROWS) -> Held:
@@ -64,89 +63,6 @@ async def test_each_document_arrives_once(archive: Archive, case: Case) -> None:
         assert set(case.steps) <= {step for _, step in before}
         assert (await send(archive, sandbox, case)).skipped == 8
         assert Counter(sandbox.requests) == before
-
-
-FAULTS = {
-    "reset_before": Rule(kind="reset_before", times=2),
-    "reset_mid": Rule(kind="reset_mid", times=2),
-    "reset_after": Rule(kind="reset_after", times=2),
-    "truncated": Rule(kind="truncate", times=2),
-    "malformed": Rule(kind="malformed", times=2),
-    "close_idle": Rule(kind="close_idle"),
-    "slow": Rule(kind="latency", seconds=0.05),
-    "408": Rule(kind="status", status=408, times=2),
-    "429": Rule(kind="status", status=429, retry_after=0, times=2),
-    "500": Rule(kind="status", status=500, times=2),
-    "502": Rule(kind="early", status=502, times=2, seconds=0.05),
-    "503": Rule(kind="status", status=503, retry_after=0, times=2),
-}
-STREAMED = {"reset_before", "slow", "429", "500", "503"}
-"""What can happen to a stream as to any request."""
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize(("case", "step"), REPEATABLE)
-async def test_what_may_be_repeated_survives(archive: Archive, case: Case, step: str, fault: str) -> None:
-    """A step that fails in passing costs nothing: all rows complete, once, in the same run."""
-    if step == "stream" and fault not in STREAMED:
-        pytest.skip("a stream has faults of its own: test_track")
-    expected = fill(archive, case)
-    async with started(case, FAULTS[fault].model_copy(update={"step": step, "vendor": case.provider})) as sandbox:
-        summary = await send(archive, sandbox, case, retry_for=10)
-        assert (summary.completed, summary.exit_code) == (ROWS, 0), archive.ended()
-        check(sandbox, case, expected)
-
-
-ONCE = [cell for cell in CELLS if not cell.values[0].repeatable]  # type: ignore[union-attr]
-MAY_HAVE_WORKED = {"reset_before", "reset_mid", "reset_after", "truncated", "malformed", "500", "502", "503"}
-"""What leaves a client in doubt; 408 and 429 say that nothing was done."""
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize(("case", "step"), ONCE)
-async def test_what_people_would_notice_is_never_repeated(archive: Archive, case: Case, step: str, fault: str) -> None:
-    """In doubt a row is unknown, or what a look-up says; no second process, no second PUT, in this run or the next."""
-    expected = fill(archive, case)
-    rule = FAULTS[fault].model_copy(update={"step": step, "vendor": case.provider, "times": 2})
-    if fault in {"close_idle", "slow"}:
-        rule = rule.model_copy(update={"times": None})
-    async with started(case, rule) as sandbox:
-        summary = await send(archive, sandbox, case, retry_for=10)
-        counts = Counter(sandbox.requests)
-        refused = 2 if fault == "429" and step == case.init else 0
-        assert counts[case.provider, case.init] <= ROWS + refused
-        assert counts[case.provider, "put"] <= ROWS
-        if fault in {"429", "close_idle", "slow"} and step == case.init:
-            assert summary.completed == ROWS
-        assert summary.pending == 0
-        assert not case.held(sandbox) - expected
-        sandbox.faults = Faults()
-        again = await send(archive, sandbox, case)
-        assert again.completed + again.skipped + again.unknown + again.failed == ROWS
-        if step == case.init and fault in MAY_HAVE_WORKED and case.provider == "auco":
-            assert (summary.unknown, again.unknown) == (2, 2)
-            assert sandbox.requests[case.provider, case.init] == ROWS
-        assert not case.held(sandbox) - expected
-        assert not sandbox.breaches
-        assert not sandbox.leaks
-
-
-@pytest.mark.parametrize("fault", ["reset_after", "malformed", "503"])
-@pytest.mark.parametrize(("case", "step"), REPEATABLE)
-async def test_a_step_that_never_works_is_resumed(archive: Archive, case: Case, step: str, fault: str) -> None:
-    """A vendor that is down for a whole run loses nothing: the next run completes every row, each document once."""
-    if step == "stream" and fault not in STREAMED:
-        pytest.skip("a stream has faults of its own: test_track")
-    expected = fill(archive, case)
-    rule = FAULTS[fault].model_copy(update={"step": step, "vendor": case.provider, "times": None})
-    async with started(case, rule) as sandbox:
-        summary = await send(archive, sandbox, case, retry_for=0.2, settle=0, job_timeout=0.3)
-        total = summary.completed + summary.failed + summary.unknown + summary.pending
-        assert total == ROWS
-        sandbox.faults = Faults()
-        again = await send(archive, sandbox, case, retry_unknown=True)
-        assert (again.completed + again.skipped, again.exit_code) == (ROWS, 0), archive.ended()
-        check(sandbox, case, expected)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -7,8 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-README, VENDORS, LEDGER, SANDBOX, DESIGN = (
-    ROOT / name for name in ("README.md", "docs/vendors.md", "docs/ledger.md", "docs/sandbox.md", "docs/design.md")
+README, VENDORS, LEDGER, SANDBOX, DESIGN, FAULTS = (
+    ROOT / name
+    for name in (
+        "README.md",
+        "docs/vendors.md",
+        "docs/ledger.md",
+        "docs/sandbox.md",
+        "docs/design.md",
+        "docs/faults.md",
+    )
 )
 TEXTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
 """Their console blocks are run."""
