@@ -96,6 +96,9 @@ async def test_a_container_that_refuses_is_left_alone(archive: Archive) -> None:
 class _Hung:
     """A transport that keeps no deadline: as no real one does, unless it is broken."""
 
+    def __init__(self, _tls: object) -> None:
+        pass
+
     async def __aenter__(self) -> Self:
         return self
 
