@@ -35,6 +35,11 @@ def hits(faults: Faults, count: int, step: str = "put") -> list[int]:
         {"kind": "close_port", "step": "stream"},
         {"kind": "close_kept", "seconds": 1},
         {"kind": "job_failed", "step": "put"},
+        {"kind": "limit"},
+        {"kind": "limit", "per_second": 0},
+        {"kind": "limit", "per_second": 5, "burst": 0.5},
+        {"kind": "limit", "per_second": 5, "window": "fixed", "burst": 5},
+        {"kind": "status", "status": 429, "per_second": 5},
     ],
 )
 def test_bad_rule(rule: dict[str, Any]) -> None:
@@ -129,3 +134,22 @@ def test_stream_kinds_leave_other_steps_alone() -> None:
     assert hits(Faults(rules=(Rule(kind="drop_stream"),)), 3) == []
     assert hits(Faults(rules=(Rule(kind="drop_stream"),)), 3, "stream") == [0, 1, 2]
     assert hits(Faults(rules=(Rule(kind="truncate"),)), 3, "stream") == []
+
+
+def test_what_was_spoilt_is_counted() -> None:
+    """By vendor, step and kind, with the status where there is one; what was left alone does not count."""
+    rules = (
+        Rule(kind="latency", step="put", seconds=1, times=2),
+        Rule(kind="status", step="init", status=429, times=1),
+        Rule(kind="job_never", after=1),
+    )
+    dice = Dice(Faults(rules=rules))
+    for _ in range(3):
+        dice.request("alloy", "init", "")
+        dice.request("alloy", "put", "")
+        dice.outcome("job_never", "lightreach", "")
+    assert dice.spoilt == {
+        ("alloy", "init", "status 429"): 1,
+        ("alloy", "put", "latency"): 2,
+        ("lightreach", "job_never", "job_never"): 2,
+    }

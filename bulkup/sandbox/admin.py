@@ -44,6 +44,7 @@ class Admin:
         state: Mapping[str, object] = {
             "requests": counts,
             "spoilt": spoilt,
+            "limits": {str(number): limit.seconds for number, limit in self._stage.dice.limits.items()},
             "streams": {"open": record.requests.streams.open, "max": record.requests.streams.max},
             "puts": {"open": record.requests.puts.open, "max": record.requests.puts.max},
             "leaks": record.leaks,

@@ -76,7 +76,7 @@ async def _read(request: web.Request, count: int) -> None:
 
 
 def _error(rule: Rule, error: ErrorBody) -> web.Response:
-    answer = error(rule.status or HTTPStatus.SERVICE_UNAVAILABLE, rule.message, {})
+    answer = error(rule.status or HTTPStatus.TOO_MANY_REQUESTS, rule.message, {})
     if rule.retry_after is not None:
         answer.headers["Retry-After"] = str(rule.retry_after)
     return answer
@@ -172,6 +172,7 @@ async def _close_port(
 
 _BEFORE: dict[str, Callable[[web.Request, Rule, ErrorBody], Awaitable[web.StreamResponse]]] = {
     "status": _status,
+    "limit": _status,
     "early": _early,
     "reset_before": _reset_before,
     "close_kept": _close_kept,

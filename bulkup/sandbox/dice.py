@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Callable
 from hashlib import blake2b
 
 from bulkup.sandbox.faults import Faults, Kind, Rule
+from bulkup.sandbox.limits import Limit
 
 _RANGE = 2**64
 
@@ -15,15 +18,23 @@ class Dice:
 
     Args:
         faults: the plan.
+        clock: the time now, as a Unix time in seconds.
 
     Attributes:
+        limits: of the rules that limit requests, by the rule's number in the plan.
         spoilt: how often each kind of fault hit, by ``(vendor, step, kind)``: the kind with its status where it has
             one, such as ``status 429``; a fault of a file or job has its kind for the step too.
     """
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: Faults, clock: Callable[[], float] = time.time) -> None:
         self.faults = faults
+        self.limits = {
+            number: Limit(rule.window or "bucket", rule.per_second, rule.burst or 1)
+            for number, rule in enumerate(faults.rules)
+            if rule.per_second is not None
+        }
         self.spoilt: Counter[tuple[str, str, str]] = Counter()
+        self._clock = clock
         self._seen: Counter[int] = Counter()
         self._hits: Counter[int] = Counter()
         self._turns: Counter[tuple[int, str, str]] = Counter()
@@ -77,6 +88,8 @@ class Dice:
             digest = blake2b(f"{self.faults.seed}:{key}:{turn}".encode(), digest_size=8).digest()
             if int.from_bytes(digest, "big") / _RANGE >= rule.rate:
                 return False
+        if number in self.limits and self.limits[number].takes(self._clock()):
+            return False
         self._hits[number] += 1
         self.spoilt[*step, rule.kind if rule.status is None else f"{rule.kind} {rule.status}"] += 1
         return True

@@ -5,6 +5,8 @@ Kinds that spoil one request (``step`` names the request; ``*`` is any to which 
 ==================  ===================================================================================================
 ``latency``         the effect takes place, the answer comes ``seconds`` later (a stream: starts later)
 ``status``          answers ``status`` (with ``retry_after``, ``message``) after the body was read; no effect
+``limit``           answers ``status`` (429) as ``status`` does, to what goes beyond ``per_second`` requests; they are
+                    counted by ``window``: a token ``bucket`` of ``burst`` (1), a ``fixed`` or a ``sliding`` second
 ``early``           answers ``status`` before the body is read; after ``seconds`` (0.2) the connection is closed
 ``reset_before``    the connection is reset before the body is read
 ``reset_mid``       reset after ``at_byte`` bytes of the body (its half); without a body: of the answer's body
@@ -33,9 +35,12 @@ from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from bulkup.sandbox.limits import Window
+
 Kind = Literal[
     "latency",
     "status",
+    "limit",
     "early",
     "reset_before",
     "reset_mid",
@@ -57,10 +62,16 @@ Kind = Literal[
 ANY: Final = "*"
 STREAM: Final = "stream"
 
-_REQUIRED: Final[Mapping[Kind, str]] = {"latency": "seconds", "status": "status", "early": "status"}
+_REQUIRED: Final[Mapping[Kind, str]] = {
+    "latency": "seconds",
+    "status": "status",
+    "early": "status",
+    "limit": "per_second",
+}
 _ALLOWED: Final[Mapping[Kind, frozenset[str]]] = {
     "latency": frozenset({"seconds"}),
     "status": frozenset({"status", "retry_after", "message"}),
+    "limit": frozenset({"status", "retry_after", "message", "per_second", "burst", "window"}),
     "early": frozenset({"status", "retry_after", "message", "seconds"}),
     "reset_mid": frozenset({"at_byte"}),
     "stall": frozenset({"seconds", "at_byte", "events"}),
@@ -71,7 +82,7 @@ _ALLOWED: Final[Mapping[Kind, frozenset[str]]] = {
     "garbage_stream": frozenset({"events"}),
     "job_failed": frozenset({"message"}),
 }
-_DETAILS: Final = ("status", "retry_after", "seconds", "at_byte", "events", "message")
+_DETAILS: Final = ("status", "retry_after", "seconds", "at_byte", "events", "message", "per_second", "burst", "window")
 _OUTCOME_STEPS: Final[Mapping[Kind, frozenset[str]]] = {
     "expired_url": frozenset({"init", "put"}),
     "wrong_hash": frozenset({"init", "put", "job"}),
@@ -88,7 +99,7 @@ class Rule(BaseModel):
     """One way in which some requests go wrong; without ``rate``, ``times`` and ``after``: all that it applies to.
 
     Args:
-        kind: what goes wrong; see the module's table, also for which of the last six arguments it takes.
+        kind: what goes wrong; see the module's table, also for which of the last nine arguments it takes.
         vendor: the vendor's name, ``*`` for any.
         step: the request's name, such as ``init`` or ``put``; ``*`` for any.
         rate: the share of requests, 0 to 1.
@@ -101,6 +112,9 @@ class Rule(BaseModel):
         at_byte: after how many bytes.
         events: after how many events of a stream.
         message: the words of the error.
+        per_second: requests that are taken; all that the rule applies to are counted together.
+        burst: tokens that a bucket holds.
+        window: how requests are counted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -118,6 +132,9 @@ class Rule(BaseModel):
     at_byte: int | None = Field(default=None, ge=0)
     events: int | None = Field(default=None, ge=0)
     message: str | None = None
+    per_second: float | None = Field(default=None, gt=0)
+    burst: float | None = Field(default=None, ge=1)
+    window: Window | None = None
 
     @model_validator(mode="after")
     def _details_fit(self) -> Self:
@@ -127,6 +144,8 @@ class Rule(BaseModel):
         required = _REQUIRED.get(self.kind)
         if required is not None and required not in given:
             raise ValueError(f"{self.kind} needs {required}")
+        if self.burst is not None and self.window not in (None, "bucket"):
+            raise ValueError(f"a {self.window} window takes no burst")
         if self.step != ANY and not self._can_spoil(self.step):
             raise ValueError(f"{self.kind} does not apply to the step {self.step!r}")
         return self

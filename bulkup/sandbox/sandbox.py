@@ -7,7 +7,7 @@ import secrets
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -21,6 +21,7 @@ from bulkup.sandbox.dice import Dice
 from bulkup.sandbox.faults import Faults
 from bulkup.sandbox.kompliant.vendor import Kompliant
 from bulkup.sandbox.lightreach.vendor import LightReach
+from bulkup.sandbox.limits import Limit
 from bulkup.sandbox.loanpro.vendor import LoanPro
 from bulkup.sandbox.objectstore.objects import ObjectStore
 from bulkup.sandbox.objectstore.seaweed import SeaweedFS
@@ -69,7 +70,7 @@ class Sandbox:
         self._host = host
         self._port = port
         plan = faults or Faults()
-        self._stage = Stage(plan.seed, Signer(secrets.token_hex(32)), clock, ObjectStore(data), Dice(plan))
+        self._stage = Stage(plan.seed, Signer(secrets.token_hex(32)), clock, ObjectStore(data), Dice(plan, clock))
         given = [options] if isinstance(options, VendorOptions) else list(options)
         self._vendors = [_make(vendor, self._stage, given) for vendor in VENDORS]
         self._steps = {vendor.name: list(vendor.steps()) for vendor in self._vendors}
@@ -90,7 +91,7 @@ class Sandbox:
     @faults.setter
     def faults(self, faults: Faults) -> None:
         faults.check_names({vendor: {step.name for step in steps} for vendor, steps in self._steps.items()})
-        self._stage.dice = Dice(faults)
+        self._stage.dice = Dice(faults, self._stage.clock)
 
     @property
     def requests(self) -> Requests:
@@ -101,6 +102,11 @@ class Sandbox:
     def spoilt(self) -> Counter[tuple[str, str, str]]:
         """How often the present fault plan hit, by ``(vendor, step, kind)``; such as ``status 429`` for the kind."""
         return self._stage.dice.spoilt
+
+    @property
+    def limits(self) -> Mapping[int, Limit]:
+        """The limits of the present fault plan, and what they did, by the rule's number in the plan."""
+        return self._stage.dice.limits
 
     @property
     def leaks(self) -> int:
