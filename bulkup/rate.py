@@ -11,6 +11,8 @@ Nothing is held back until the server refuses a request for its rate (429, or S3
   is provoked each 2 s and each 150 requests at most, and a limit that rose fourfold is found in ten seconds. Accepted
   requests drive it, not time: a rate that nobody uses does not grow. A refusal sets the rate anew from what was
   accepted; two in quick succession mean that the limit fell: search again.
+* **In vain.** Refusals that come one by one, however much the rate was lowered, have another cause. When it has fallen
+  by a third that way, it goes back to where it was, and a fifth further. If that is wrong, it costs a search.
 
 Refusals of requests that were sent before the last decision only belong to the same burst.
 """
@@ -29,6 +31,7 @@ _CYCLE, _LEAST_CYCLE = 2.0, 150  # seconds, requests
 _SEARCH, _SEARCH_AGAIN, _SEARCHED = 0.2, 0.1, 0.02  # growth of the rate for each accepted request
 _PER_ROUND = 0.5  # growth of the rate in one round trip, at most
 _EARLY, _FEW = 10, 3  # accepted requests between two refusals
+_IN_VAIN, _FURTHER = 2 / 3, 1.2  # of the highest rate since the last search
 
 
 class Rate:
@@ -46,6 +49,7 @@ class Rate:
         self._sure = False  # of the top
         self._windowed = False
         self._growth = 0.0  # of the search; 0: no search
+        self._peak = 0.0  # the highest top since a search
         self._steps, self._cycle = 0, 1.0  # of the cruise, in accepted requests
         self._asking = False  # one request at a time
         self._wait, self._round_trip = 0.0, 0.0
@@ -133,6 +137,9 @@ class Rate:
             took = min(self._rate, len(self._accepted) / past) if past >= 1 else self._rate
             # a bucket that was full took more than its rate for a while, and the rate was lower before: in between
             top = took if self._windowed else sqrt(took * self._rate)
+            self._peak = max(self._peak, self._top)
+            if top < _IN_VAIN * self._peak and not self._windowed and self._wait < _LADDER:
+                top, self._peak = _FURTHER * self._peak, 0.0
             self._cruise(top, sure=self._windowed or took > 0.9 * self._rate)
         elif self._taken and not self._early:
             self._early = True
@@ -140,6 +147,7 @@ class Rate:
             self._rate *= 1 - _MARGIN
         elif self._taken:  # nothing taken at all: a window of time is used up, which is no news of the rate
             self._windowed = self._sure = False
+            self._peak = 0.0
             self._growth = _SEARCH_AGAIN
             self._rate = max(self._rate / 2, min(self._rate * 0.9, between))
 

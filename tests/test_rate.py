@@ -294,6 +294,24 @@ def test_a_stray_refusal_does_not_throttle_for_long(workers: int, latency: float
     assert run.accepted(at + 2, at + 3) >= 0.9 * unlimited
 
 
+@pytest.mark.parametrize("share", [0.005, 0.01, 0.02])
+@pytest.mark.parametrize("latency", [0.002, 0.02])
+def test_refusals_that_have_nothing_to_do_with_the_rate_do_not_lower_it(share: float, latency: float) -> None:
+    """A 429 now and then, at whatever pace: three minutes later nearly all that the workers can do is still done."""
+    dice = random.Random(5)
+    run = simulate(Server(lambda *_: dice.random() < share), 4, latency, seconds=200)
+    assert run.accepted(20, 200) >= 0.85 * 180 * 4 / latency / (1 + JITTER / 2)
+
+
+@pytest.mark.parametrize("limiter", [name for name in LIMITERS if name != "bucket of 1"])
+def test_a_limit_that_falls_bit_by_bit_is_followed(limiter: str) -> None:
+    """From 200 a second to 60 within 70 seconds, which looks like refusals that slowing down does not help against."""
+    changes = [(10 + second, 200 - 2 * second) for second in range(70)]
+    run = simulate(LIMITERS[limiter](200), 16, 0.002, changes=changes, seconds=100)
+    assert run.accepted(0, 100) >= 0.95 * (200 * 10 + sum(limit for _, limit in changes) + 62 * 20)
+    assert run.refused < 0.015
+
+
 def test_a_server_without_a_limit_is_never_slowed_down() -> None:
     """No refusal, no pause, whatever the number of requests."""
     rate = Rate()
