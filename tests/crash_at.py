@@ -70,10 +70,10 @@ class Reaper:
     disk: Disk | None = None
     seen: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def passes(self, point: str, when: str) -> None:
-        """The command is there."""
+    def passes(self, point: str, when: str, number: int | None = None) -> None:
+        """The command is there; the number is how often it was, if none is given."""
         self.seen[point, when] += 1
-        moment = f"{point}:{self.seen[point, when]}:{when}"
+        moment = f"{point}:{number or self.seen[point, when]}:{when}"
         if self.life.census:
             with Path(self.life.census).open("a") as file:
                 file.write(moment + "\n")
@@ -128,23 +128,23 @@ class Reaper:
     def _requests(self, method: Callable[..., Any]) -> None:
         async def send(transport: Http, request: Request, limits: Limits) -> Response:
             self.passes("request", "before")
-            body = request.body
+            number, body = self.seen["request", "before"], request.body
             if body is not None:
-                request = replace(request, body=Body(body.length, lambda: self._halves(body)))
+                request = replace(request, body=Body(body.length, lambda: self._halves(body, number)))
             response: Response = await method(transport, request, limits)
-            self.passes("request", "after")
+            self.passes("request", "after", number)
             return response
 
         setattr(Http, "send", send)  # noqa: B010
 
-    async def _halves(self, body: Body) -> AsyncIterator[bytes]:
+    async def _halves(self, body: Body, number: int) -> AsyncIterator[bytes]:
         middle, passed = body.length // 2, 0
         async for chunk in body.chunks():
             if passed <= middle < passed + len(chunk):
                 yield chunk[: middle - passed]
                 for _ in range(_LATER_ROUNDS):  # the loop sends what was written at the end of a round
                     await asyncio.sleep(0)
-                self.passes("request", "middle")
+                self.passes("request", "middle", number)
                 yield chunk[middle - passed :]
             else:
                 yield chunk

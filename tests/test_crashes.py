@@ -24,7 +24,7 @@ NO_DISK = pytest.mark.skipif(
 
 FEW = {
     "lightreach-batch": ("Initiated:2:after", "request:3:middle", "Stored:2:within", "stream:1:after"),
-    "lightreach-v1": ("request:2:middle", "request:2:after"),
+    "lightreach-v1": ("request:4:middle", "request:4:after"),
     "loanpro-updated": ("Initiated:2:within", "request:4:after", "Answered:2:after", "request:6:after"),
     "alloy": ("admit:1:before", "request:3:after", "request:4:middle", "Ended:2:before"),
     "kompliant-linked": ("admit:1:after", "Answered:2:before", "Stored:2:after", "finish_run:1:before"),
