@@ -33,7 +33,7 @@ FEW = {
 }
 """Some moments of some ways; all of them are for the slow checks."""
 
-MOST = ("lightreach-batch", "lightreach-group", "lightreach-v1", "loanpro-updated", "alloy", "kompliant-linked", "auco")
+MOST = ("lightreach-batch", "loanpro-updated", "alloy", "kompliant-linked", "auco-url")
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -55,7 +55,7 @@ async def test_killed_at_a_step(lives: Lives, tmp_path: Path, way: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [*MOST, "auco-url"])
+@pytest.mark.parametrize("way", MOST)
 async def test_killed_at_each_step(tmp_path: Path, way: str) -> None:
     """The same at each mark and each request of the second row, and around the admission and the end."""
     with ExitStack() as stack:
@@ -91,7 +91,7 @@ async def test_power_cut(lives: Lives, tmp_path: Path, way: str, moment: str) ->
 
 @NO_DISK
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["lightreach-batch", "loanpro", "auco-url"])
+@pytest.mark.parametrize("way", ["loanpro", "auco-url"])
 async def test_power_cut_at_each_sync(lives: Lives, tmp_path: Path, way: str) -> None:
     """The same before each sync that a run makes, the first of a new ledger among them."""
     async with Trial(lives, WAYS[way], tmp_path / "whole") as trial:
