@@ -7,8 +7,8 @@ Nothing is held back until the server refuses a request for its rate (429, or S3
 * **Bucket or window?** A server that soon takes some again fills a bucket bit by bit: its rate is searched, growing
   with each accepted request, and set to what was accepted between two refusals. One that refused all for long counts
   by windows of time (mostly a second): what it took in the second before it refused is its rate.
-* **Cruise.** From 5 % below the rate found it grows as in CUBIC: flat near that rate, then ever steeper. So a refusal
-  is provoked each 2 s and each 150 requests at most, and a limit that rose fourfold is found in ten seconds. Accepted
+* **Cruise.** From 3 % below the rate found it grows as in CUBIC: flat near that rate, then ever steeper. So a refusal
+  is provoked each 2.3 s and each 150 requests at most, and a limit that rose fourfold is found in ten seconds. Accepted
   requests drive it, not time: a rate that nobody uses does not grow. A refusal sets the rate anew from what was
   accepted; two in quick succession mean that the limit fell: search again.
 * **In vain.** Refusals that come one by one, however much the rate was lowered, have another cause. When it has fallen
@@ -26,8 +26,8 @@ _FIRST_WAIT, _LADDER, _LONGEST_WAIT = 0.01, 0.15, 30.0  # seconds
 _LONG = 0.25  # so long without anything accepted: the server counts by windows of time
 _SLOWEST_START = 5.0  # a second
 _MEMORY = 2.0  # seconds over which accepted requests are counted
-_MARGIN = 0.05
-_CYCLE, _LEAST_CYCLE = 2.0, 150  # seconds, requests
+_MARGIN = 0.03
+_CYCLE, _LEAST_CYCLE = 2.3, 150  # seconds, requests
 _SEARCH, _SEARCH_AGAIN, _SEARCHED = 0.2, 0.1, 0.02  # growth of the rate for each accepted request
 _PER_ROUND = 0.5  # growth of the rate in one round trip, at most
 _EARLY, _FEW = 10, 3  # accepted requests between two refusals

@@ -246,7 +246,7 @@ def test_a_retry_after_of_0_or_the_exact_wait_loses_nothing(limiter: str) -> Non
     [
         ("bucket of 1", 0.48),
         ("bucket of 10", 0.4),
-        ("bucket of 50", 0.55),
+        ("bucket of 50", 0.5),
         ("bucket of 200", 0.95),
         ("fixed window", 0.84),
         ("sliding window", 0.86),
