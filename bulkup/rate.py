@@ -6,7 +6,8 @@ Nothing is held back until the server refuses a request for its rate (429, or S3
   from 0.15 s on a third of the time that it has refused all.
 * **Bucket or window?** A server that soon takes some again fills a bucket bit by bit: its rate is searched, growing
   with each accepted request, and set to what was accepted between two refusals. One that refused all for long counts
-  by windows of time (mostly a second): what it took in the second before it refused is its rate.
+  by windows of time (mostly a second): what it took in the second before it refused is its rate. If it took all for
+  some time before, the search starts higher, and ends at the rate at which it was refused then.
 * **Cruise.** From 3 % below the rate found it grows as in CUBIC: flat near that rate, then ever steeper. So a refusal
   is provoked each 2.3 s and each 150 requests at most, and a limit that rose fourfold is found in ten seconds. Accepted
   requests drive it, not time: a rate that nobody uses does not grow. A refusal sets the rate anew from what was
@@ -25,6 +26,7 @@ from math import inf, sqrt
 _FIRST_WAIT, _LADDER, _LONGEST_WAIT = 0.01, 0.15, 30.0  # seconds
 _LONG = 0.25  # so long without anything accepted: the server counts by windows of time
 _SLOWEST_START = 5.0  # a second
+_SPREAD = 0.4  # so long without a refusal: what was accepted was no small bucket
 _MEMORY = 2.0  # seconds over which accepted requests are counted
 _MARGIN = 0.03
 _CYCLE, _LEAST_CYCLE = 2.3, 150  # seconds, requests
@@ -49,6 +51,7 @@ class Rate:
         self._sure = False  # of the top
         self._windowed = False
         self._growth = 0.0  # of the search; 0: no search
+        self._most = inf  # that a search can find: faster than it was refused at is in vain
         self._peak = 0.0  # the highest top since a search
         self._steps, self._cycle = 0, 1.0  # of the cruise, in accepted requests
         self._asking = False  # one request at a time
@@ -77,7 +80,7 @@ class Rate:
             self._resume(sent)
         elif self._growth:
             in_flight = max(1.0, self._rate * (now - sent))
-            self._rate *= 1 + min(self._growth, _PER_ROUND / in_flight)
+            self._rate = min(self._rate * (1 + min(self._growth, _PER_ROUND / in_flight)), self._most)
         elif self._rate < inf:
             self._steps += 1
             self._rate = self._top * (1 - _MARGIN * (1 - self._steps / self._cycle) ** 3)
@@ -115,7 +118,10 @@ class Rate:
             self._cruise(per_window, sure=False)
         elif self._rate == inf:
             stray = self._taken > 2 * self._refused
-            self._rate, self._growth = max(1 / since, per_window if stray else _SLOWEST_START), _SEARCH
+            start = _SLOWEST_START
+            if past >= _SPREAD and before > 2 * _EARLY:
+                start, self._most = per_window / 4, max(before / past, 1 / since)
+            self._rate, self._growth = max(1 / since, per_window if stray else start), _SEARCH
         if since > _LONG:
             self._accepted.clear()
 
@@ -124,12 +130,13 @@ class Rate:
         start = self._burst if self._not_before - self._burst < _LADDER else self._not_before
         between = (self._taken + 0.5) / max(now - start, 1e-3)
         if self._growth:
-            if self._taken < _FEW:
+            if self._taken < max(_FEW, self._rate * self._round_trip):
                 self._rate = max(self._rate / 2, min(self._rate / (1 + 2 * self._growth), between))
                 return
+            found = self._rate >= self._most
             self._rate = min(self._rate, between)
             self._growth /= 2
-            if self._growth < _SEARCHED:
+            if found or self._growth < _SEARCHED:
                 self._cruise(self._rate, sure=False)
         elif self._taken >= _EARLY:
             self._early = False
@@ -152,6 +159,6 @@ class Rate:
             self._rate = max(self._rate / 2, min(self._rate * 0.9, between))
 
     def _cruise(self, top: float, *, sure: bool) -> None:
-        self._growth, self._steps, self._top, self._sure = 0.0, 0, top, sure
+        self._growth, self._steps, self._top, self._sure, self._most = 0.0, 0, top, sure, inf
         self._rate = top * (1 - _MARGIN)
         self._cycle = max(_LEAST_CYCLE, _CYCLE * top, 10 * self._wait * top) * (1 if sure else 0.25)

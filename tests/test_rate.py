@@ -294,6 +294,15 @@ def test_a_stray_refusal_does_not_throttle_for_long(workers: int, latency: float
     assert run.accepted(at + 2, at + 3) >= 0.9 * unlimited
 
 
+@pytest.mark.parametrize("latency", [0.002, 0.01, 0.05])
+def test_a_fixed_window_is_used_whenever_in_its_second_a_run_begins(latency: float) -> None:
+    """A window may be used up just before its end, which looks like a bucket, or long before it."""
+    for phase in range(10):
+        run = simulate(Fixed(200, phase=phase / 10 + 0.03), 16, latency)
+        assert run.accepted() >= 0.95 * 200 * SECONDS, phase
+        assert run.refused < (0.02 if latency < 0.05 else 0.04), phase
+
+
 @pytest.mark.parametrize("share", [0.005, 0.01, 0.02])
 @pytest.mark.parametrize("latency", [0.002, 0.02])
 def test_refusals_that_have_nothing_to_do_with_the_rate_do_not_lower_it(share: float, latency: float) -> None:
