@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 KILLS ?= 300
+ROWS ?= 100000
+ROUNDS ?= 3
 
-.PHONY: help demo test lint types imports unit test-slow test-s3 kills clean
+.PHONY: help demo test lint types imports unit test-slow test-s3 kills soak bench-pace clean
 
 help:
 	@echo 'make demo       install, then send a sample archive to the built-in sandbox'
@@ -13,6 +15,8 @@ help:
 	@echo 'make test-slow  the slow checks: many kills, many rows'
 	@echo 'make test-s3    the same transfers against a real S3 server, SeaweedFS'
 	@echo 'make kills      kill the command 300 times over all vendors, and count on their side'
+	@echo 'make soak       send 100000 rows with faults on each step, and look for what is lost or grows: ROWS=100000'
+	@echo 'make bench-pace measure how much of an unknown rate limit is used, and adaptive concurrency: ROUNDS=3'
 	@echo 'make clean      remove what these made'
 
 demo: $(VENV)/installed
@@ -38,6 +42,12 @@ test-slow: $(VENV)/developing
 
 kills: $(VENV)/developing
 	$(BIN)/python -m tests.kills --kills $(KILLS)
+
+soak: $(VENV)/developing
+	$(BIN)/python -m benchmarks.soak --rows $(ROWS)
+
+bench-pace: $(VENV)/developing
+	$(BIN)/python -m benchmarks.pace --rounds $(ROUNDS)
 
 test-s3: $(VENV)/developing
 	$(BIN)/pip install --quiet --editable '.[s3]'

@@ -39,6 +39,8 @@ class Uploads:
         self.bucket = Bucket(stage, "lightreach", options.store, self._landed, self._key_subject)
         self.documents = Documents(stage, options, self.bucket)
         self.jobs: dict[str, Job] = {}
+        self.at_work = asyncio.Event()
+        self.at_work.set()
         self._awaited: dict[str, tuple[Job, JobFile]] = {}
 
     def steps(self) -> Iterable[Step]:
@@ -91,6 +93,7 @@ class Uploads:
 
     async def _work(self, job: Job) -> None:
         """What the vendor's background worker does once all bytes of a job have landed."""
+        await self.at_work.wait()
         await asyncio.sleep(self._options.job_delay)
         if job.fate is not None and job.fate.kind == "job_never":
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
@@ -48,6 +49,11 @@ class LightReach(Vendor):
     def jobs(self) -> Mapping[str, Job]:
         """All upload jobs by id."""
         return self._uploads.jobs
+
+    @property
+    def at_work(self) -> asyncio.Event:
+        """Whether the vendor's worker is there: while this is cleared, all jobs wait, whatever has landed."""
+        return self._uploads.at_work
 
     def steps(self) -> Iterable[Step]:
         """All of its requests; a job's path must be tried before a document's."""
