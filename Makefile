@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 KILLS ?= 300
 ROWS ?= 100000
 ROUNDS ?= 3
+EXAMPLES ?= 2000
 
-.PHONY: help demo test lint types imports unit test-slow test-s3 kills soak bench-pace clean
+.PHONY: help demo test lint types imports unit test-slow test-s3 kills soak bench-pace fuzz clean
 
 help:
 	@echo 'make demo       install, then send a sample archive to the built-in sandbox'
@@ -17,6 +18,7 @@ help:
 	@echo 'make kills      kill the command 300 times over all vendors, and count on their side'
 	@echo 'make soak       send 100000 rows with faults on each step, and look for what is lost or grows: ROWS=100000'
 	@echo 'make bench-pace measure how much of an unknown rate limit is used, and adaptive concurrency: ROUNDS=3'
+	@echo 'make fuzz       look for what breaks on 2,000 random examples of each property'
 	@echo 'make clean      remove what these made'
 
 demo: $(VENV)/installed
@@ -48,6 +50,9 @@ soak: $(VENV)/developing
 
 bench-pace: $(VENV)/developing
 	$(BIN)/python -m benchmarks.pace --rounds $(ROUNDS)
+
+fuzz: $(VENV)/developing
+	EXAMPLES=$(EXAMPLES) $(BIN)/pytest -n 2 --timeout 0 tests/test_fuzz_answers.py tests/test_sse.py tests/test_manifest_properties.py
 
 test-s3: $(VENV)/developing
 	$(BIN)/pip install --quiet --editable '.[s3]'

@@ -30,6 +30,8 @@ log = logging.getLogger("bulkup.api")
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _RENEW_BEFORE = 60.0
 """Seconds before its end at which a token is renewed; half its life, if that is shorter."""
+_MOST_OF_A_DOCUMENT = 5 * 1024**3
+"""Bytes: as much as one PUT to S3 takes."""
 
 
 class Api:
@@ -170,7 +172,9 @@ class Api:
         self.admit(url, auth=auth)
 
         async def once(headers: tuple[tuple[str, str], ...]) -> bytes:
-            response = await self._transport.send(Request("GET", url.value, headers), self._limits)
+            response = await self._transport.send(
+                Request("GET", url.value, headers, most=_MOST_OF_A_DOCUMENT), self._limits
+            )
             said = response.status, response.headers, response.body
             _pass(self.judge(response) if auth else judge_store(*said, url.secrets))
             return response.body

@@ -12,6 +12,7 @@ What it guards against, each measured with aiohttp 3.14:
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 import sys
@@ -63,6 +64,7 @@ class Request:
         url: sent exactly as it stands; may be signed, so it is hidden.
         headers: exactly these, besides ``Host`` and ``Content-Length``.
         fresh: over a new connection, which is closed afterwards.
+        most: the longest body of its answer, in bytes; a longer one counts as lost.
     """
 
     method: str
@@ -70,6 +72,7 @@ class Request:
     headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
     body: Body | None = None
     fresh: bool = False
+    most: int = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,12 @@ class Stream:
 _MOST_OF_AN_ERROR = 64 * 1024
 _PIECE = 128 * 1024
 _ERROR = 300
+_SLOWEST, _PATIENCE = 1024, 60.0
+"""Bytes a second, and seconds to begin with: an answer that comes more slowly is given up, or it might never end."""
+
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no header may hold (RFC 9110, 5.5): vendors' answers become headers of ours."""
+_NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f]")
 
 
 def trusting(authorities: Path | None = None) -> ssl.SSLContext:
@@ -195,7 +204,9 @@ class Http:
             data = None if body is None else _moving(body, scope, limits, sent)
             async with await self._open(request, data, limits) as answer:
                 scope.deadline = anyio.current_time() + limits.answer
-                content = await _whole(answer, scope, limits) if answer.status < _ERROR else await _head(answer)
+                content = (
+                    await _whole(answer, scope, limits, request.most) if answer.status < _ERROR else await _head(answer)
+                )
                 if not sent.complete:
                     # an early refusal: the connection still waits for the rest of the body
                     answer.close()
@@ -226,12 +237,18 @@ class Http:
     async def _open(
         self, request: Request, data: AsyncIterator[bytes] | None, limits: Limits
     ) -> aiohttp.ClientResponse:
-        headers = list(request.headers)
+        url, headers = URL(request.url, encoded=True), list(request.headers)
+        if _NOT_IN_A_URL.search(request.url) or url.raw_user is not None or url.raw_password is not None:
+            raise ValueError(request.method)  # the library would drop line ends, and make credentials of user info
+        if url.scheme not in {"http", "https"}:
+            raise ValueError(request.method)  # the library takes none for http
+        if any(CONTROL.search(part) for header in headers for part in header):
+            raise ValueError(request.method)
         if request.body is not None:
             headers.append(("Content-Length", str(request.body.length)))
         return await (self._fresh if request.fresh else self._session).request(
             request.method,
-            URL(request.url, encoded=True),
+            url,
             headers=headers,
             data=data,
             allow_redirects=False,
@@ -276,12 +293,17 @@ async def _moving(body: Body, scope: anyio.CancelScope, limits: Limits, sent: _S
                 scope.deadline = anyio.current_time() + limits.answer
 
 
-async def _whole(answer: aiohttp.ClientResponse, scope: anyio.CancelScope, limits: Limits) -> bytes:
-    """The answer's body, which may be a large document: the deadline moves with its bytes."""
+async def _whole(answer: aiohttp.ClientResponse, scope: anyio.CancelScope, limits: Limits, most: int) -> bytes:
+    """The answer's body, which may be a large document: the deadline moves with its bytes, unless they trickle."""
     parts: list[bytes] = []
+    ends, length = scope.deadline + _PATIENCE, 0
     while part := await answer.content.readany():
-        scope.deadline = anyio.current_time() + limits.stall
         parts.append(part)
+        length += len(part)
+        if length > most:
+            answer.close()
+            raise _no_answer(f"the answer is longer than {most} bytes")
+        scope.deadline = min(anyio.current_time() + limits.stall, ends + length / _SLOWEST)
     return b"".join(parts)
 
 

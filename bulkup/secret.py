@@ -84,7 +84,7 @@ _URL = re.compile(r"(://)(?:[^/\s\"<>?#]*@)?([^\s\"<>?#]*)([?#][^\s\"<>]*)?")
 _QUERY = re.compile(r"[?&][\w.~%-]+=[^\s\"<>]*")
 _LONG_WORDS = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
 _NAMED_SECRETS = re.compile(
-    r"(?i)\b((?:x-(?:amz|goog)-[a-z-]+|signature|sig|awsaccesskeyid|[a-z_]*token|password|secret)\s*=\s*)[^\s&\"'<>,;]+"
+    r"(?i)\b((?:x-(?:amz|goog)-[a-z-]{1,64}|signature|sig|awsaccesskeyid|[a-z_]*token|password|secret)\s*=\s*)[^\s&\"'<>,;]+"
 )
 _SHORTEST_SECRET = 4
 

@@ -13,10 +13,13 @@ import orjson
 
 from bulkup.content import Source
 from bulkup.errors import StepError
-from bulkup.http import Body, Limits, Request, Response, Transport
+from bulkup.http import CONTROL, Body, Limits, Request, Response, Transport
 from bulkup.model import Again, Failure, Form, Inline, Reply, Upload
 
 log = logging.getLogger("bulkup.transfer")
+
+
+_MOST_OF_A_REPLY = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,14 @@ async def transfer(
     if expired():
         raise StepError(Failure("url_expired", "the signed URL's life was over before the transfer", Again.FRESH))
     headers, body = _body(upload, parts, executor)
-    request = Request(upload.method, upload.url.value, upload.headers + credentials + headers, body, upload.single_use)
+    request = Request(
+        upload.method,
+        upload.url.value,
+        upload.headers + credentials + headers,
+        body,
+        upload.single_use,
+        _MOST_OF_A_REPLY,
+    )
     try:
         response = await transport.send(request, limits)
     except StepError:
@@ -112,6 +122,8 @@ def _inline(inline: Inline, source: Source, executor: Executor) -> Body:
 
 def _form(form: Form, parts: Sequence[Part], executor: Executor) -> tuple[tuple[tuple[str, str], ...], Body]:
     """A multipart/form-data body (RFC 7578): text parts without a Content-Type, the files last."""
+    if CONTROL.search(form.content_type or ""):
+        raise StepError(Failure("bad_url", "the form's Content-Type makes no sense", Again.NEVER, sent=False))
     boundary = token_hex(16)
     head = b"".join(
         f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"\r\n\r\n{value}\r\n'.encode()

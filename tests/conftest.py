@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -11,11 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 import bulkup
 from bulkup.events import DocumentEnded, Event, Notice
 from bulkup.run import open_ledger
 from bulkup.sandbox import LightReachOptions, Sandbox
+
+# the same few examples each time, so that nobody's change fails by another's chance; `make fuzz` looks for new ones
+settings.register_profile("same", derandomize=True, deadline=None, database=None)
+settings.register_profile("fuzz", max_examples=int(os.environ.get("EXAMPLES", "2000")), deadline=None, database=None)
+settings.load_profile("fuzz" if "EXAMPLES" in os.environ else "same")
 
 QUICK: dict[str, object] = {"retry_for": 0.5, "settle": 0.3, "job_timeout": 5, "drain": 5}
 """Patience for tests: long enough to retry, short enough to fail soon."""

@@ -159,7 +159,7 @@ async def test_what_goes_over_the_wire(
 
 async def test_a_login_goes_by_the_header(archive: Archive) -> None:
     """Basic for the login alone, then the bearer for describe, octets, list and download; what reads has no body."""
-    row(archive, entity_token="P/1 ä")  # noqa: S106 - an entity's token is no secret
+    row(archive, entity_token="P/1 ä")
     async with started() as sandbox:
         async with wire(sandbox) as sent:
             environment = sandbox.environment() | BEARER
@@ -345,7 +345,7 @@ def bearer_adapter(sandbox: Sandbox) -> Alloy:
 )
 def test_both_forms_of_a_login(answer: dict[str, object], ends: float) -> None:
     """Seconds of life, or milliseconds of the end; an hour where neither is credible."""
-    renewed = Alloy(token="tok", secret="sec-ret", auth="bearer").logged_in(answer, 1000.0)  # noqa: S106 - a test's
+    renewed = Alloy(token="tok", secret="sec-ret", auth="bearer").logged_in(answer, 1000.0)
     assert renewed.authorize("GET", "/", b"") == {"Authorization": "Bearer t"}
     assert renewed.expires_at == ends
     assert "sec-ret" not in repr(renewed)

@@ -23,7 +23,7 @@ from bulkup.providers.remote import RemoteDocument, RemoteFile
 from bulkup.secret import SignedUrl
 
 AT = "2026-01-01T12:00:00.000Z"
-ADAPTER = LightReach(token="tok-secret")  # noqa: S106 - a test's
+ADAPTER = LightReach(token="tok-secret")
 
 
 class Vendor:
@@ -214,7 +214,7 @@ async def test_lifetime_is_by_the_vendors_clock(expires_at: object, date: str | 
 )
 def test_login(lifetime: object, expires_at: float) -> None:
     """The token of the answer is used until it ends; without a credible end, until it is refused."""
-    adapter = LightReach(username="me", password="pass-word", login_field="email")  # noqa: S106
+    adapter = LightReach(username="me", password="pass-word", login_field="email")
     assert adapter.login() == ("POST", "/api/auth/login", {"email": "me", "password": "pass-word"})
     assert adapter.renewable
     assert adapter.authorize("GET", "/", b"") == {}
@@ -230,7 +230,7 @@ def test_login(lifetime: object, expires_at: float) -> None:
 def test_login_without_a_token(answer: Json) -> None:
     """Such an answer can't be used."""
     with pytest.raises(StepError, match="access_token"):
-        LightReach(username="me", password="p").logged_in(answer, 0)  # noqa: S106
+        LightReach(username="me", password="p").logged_in(answer, 0)
 
 
 def test_given_token_is_not_renewable() -> None:

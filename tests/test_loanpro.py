@@ -690,7 +690,7 @@ def outgoing() -> Outgoing:
 
 def test_the_adapter_shows_no_credential() -> None:
     """Neither token nor tenant."""
-    adapter = LoanPro(token="tok-secret", instance_id="5200001")  # noqa: S106 - a test's
+    adapter = LoanPro(token="tok-secret", instance_id="5200001")
     assert "tok-secret" not in repr(adapter)
     assert "5200001" not in repr(adapter)
     assert set(adapter.secrets) == {"tok-secret", "5200001"}

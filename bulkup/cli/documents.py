@@ -95,7 +95,7 @@ def download(
     Example: bulkup documents download alloy D-fu1WeoS2ywAROk1srtP9 --in entity:P-1 -o downloads
     """
     for name, content in _ask(provider, base_url, lambda c: c.download_document(container, document)):
-        path = output / (os.path.basename(name.replace("\\", "/")) or document)  # noqa: PTH119 - a name, not a path
+        path = output / (os.path.basename(_printable(name).replace("\\", "/")) or document)  # noqa: PTH119 - a name, not a path
         try:
             output.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as file:
@@ -221,7 +221,7 @@ def _show(document: RemoteDocument, *, json: bool, urls: bool) -> None:
     if urls and not json:
         for file in document.files:
             for view in file.urls:
-                typer.echo(f"  {view.kind}: {view.url.value}")
+                typer.echo(_printable(f"  {view.kind}: {view.url.value}"))
 
 
 _FACTS = ("id", "target", "type", "status", "archived", "external_reference", "created_at", "updated_at")
@@ -248,4 +248,8 @@ def _tell(facts: Mapping[str, object], text: str, *, json: bool) -> None:
         sys.stdout.buffer.write(orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE))
         sys.stdout.buffer.flush()
     else:
-        typer.echo("".join(c if c.isprintable() else "?" for c in text))
+        typer.echo(_printable(text))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -19,7 +19,7 @@ from bulkup.model import Failure, Receipt, Reply, Stage, Ticket, Traits, Upload
 from bulkup.providers.alloy_columns import AlloyColumns
 from bulkup.providers.alloy_documents import AlloyDocuments, documents_path, moment_of
 from bulkup.providers.base import Answer, Caller, Found, Json, Outgoing, Trace, unreadable
-from bulkup.providers.reading import mapping, number, objects, recent, required, text
+from bulkup.providers.reading import mapping, number, objects, recent, required, text, token
 from bulkup.schedule import until
 from bulkup.secret import SignedUrl
 
@@ -83,13 +83,13 @@ class Alloy(AlloyDocuments):
 
         An end that is not within the hour that all tokens live was written by another clock than ours.
         """
-        if token := text(answer.get("access_token")):
+        if bearer := token(answer.get("access_token")):
             life = _seconds(answer.get("expires_in"))
-        elif token := text(answer.get("bearer_token")):
+        elif bearer := token(answer.get("bearer_token")):
             life = _seconds(answer.get("expires")) / 1000 - now
         else:
             raise unreadable("the login's answer has no token")
-        return replace(self, bearer=token, expires_at=now + (life if 0 < life <= _HOUR else _HOUR))
+        return replace(self, bearer=bearer, expires_at=now + (life if 0 < life <= _HOUR else _HOUR))
 
     def explain(self, headers: Mapping[str, str], error: Json) -> Explanation:
         """The error's minor code, type and message; a 429 also says when the limit is lifted (vendor's docs)."""

@@ -16,7 +16,7 @@ from bulkup.model import Failure, Inline, Receipt, Reply, Stage, Ticket, Traits,
 from bulkup.providers.auco_columns import AucoColumns
 from bulkup.providers.auco_documents import AucoDocuments
 from bulkup.providers.base import Answer, Caller, Found, Json, Outgoing, Trace, unreadable
-from bulkup.providers.reading import text
+from bulkup.providers.reading import text, token
 from bulkup.secret import SignedUrl
 
 
@@ -164,7 +164,7 @@ def _code(json: Json) -> str:
 
     A package alone is what the vendor answers to a process without a document, so it proves nothing of ours.
     """
-    code = text(json.get("code")) or text(json.get("document"))
+    code = token(json.get("code")) or token(json.get("document"))
     if not code:
         package = text(json.get("package"))
         raise unreadable("the answer has neither code nor document" + (f", only package {package}" if package else ""))

@@ -17,7 +17,7 @@ from bulkup.answers import Explanation
 from bulkup.errors import StepError
 from bulkup.model import Again, Columns, Content, Document, Failure, Receipt, Reply, Stage, Ticket, Traits
 from bulkup.providers.remote import RemoteDocument
-from bulkup.secret import SignedUrl
+from bulkup.secret import SignedUrl, scrub
 
 Json = Mapping[str, object]
 
@@ -51,7 +51,7 @@ class Answer:
 
 def unreadable(text: str) -> StepError:
     """An answer that can't be read counts as lost: what it said is not known."""
-    return StepError(Failure("unreadable_answer", text, Again.SAME))
+    return StepError(Failure("unreadable_answer", scrub(text), Again.SAME))
 
 
 @dataclass(frozen=True, slots=True)

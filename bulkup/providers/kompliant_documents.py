@@ -73,7 +73,7 @@ class KompliantDocuments:
             case several:
                 ids = ", ".join(filter(None, several))
                 words = f"workflow {workflow_id} requires several documents of type {code!r}: name one by its id: {ids}"
-        raise StepError(Failure("no_requirement", words, answered=True))
+        raise StepError(Failure("no_requirement", scrub(words, self.secrets), answered=True))
 
     async def list_fulfillments(
         self, api: Caller, required_id: str, *, decision_status: str | None = None, upload_status: str | None = None

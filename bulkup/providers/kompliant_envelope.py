@@ -104,9 +104,9 @@ def _is_duplicate(error: Json) -> bool:
     return _DUPLICATE.search(said) is not None
 
 
-def _required_id(item: Json) -> str | None:
-    """Which required document an item is about, wherever in it that stands."""
-    inside = (_required_id(value) for value in item.values() if isinstance(value, dict))
+def _required_id(item: Json, depth: int = 8) -> str | None:
+    """Which required document an item is about, wherever in it that stands, down to some depth."""
+    inside = (_required_id(value, depth - 1) for value in item.values() if depth and isinstance(value, dict))
     return text(item.get("required_document_id")) or next(filter(None, inside), None)
 
 

@@ -28,6 +28,7 @@ from bulkup.model import (
 from bulkup.providers import lightreach_documents as remote
 from bulkup.providers.base import Adapter, Answer, Caller, Job, Json, Outgoing, Trace, unreadable
 from bulkup.providers.lightreach_columns import LightReachColumns
+from bulkup.providers.reading import shown, text, token
 from bulkup.providers.remote import RemoteDocument
 from bulkup.secret import SignedUrl, scrub
 
@@ -86,11 +87,11 @@ class LightReach:
 
     def logged_in(self, answer: Json, now: float) -> LightReach:
         """See `Renewable.logged_in`."""
-        token, lifetime = answer.get("access_token"), answer.get("expires_in")
-        if not isinstance(token, str) or not token:
+        access, lifetime = token(answer.get("access_token")), answer.get("expires_in")
+        if access is None or not isinstance(answer["access_token"], str):
             raise unreadable("the login's answer has no access_token")
         known = isinstance(lifetime, int | float) and lifetime > 0
-        return replace(self, token=token, expires_at=now + float(lifetime) if known else float("inf"))  # type: ignore[arg-type]
+        return replace(self, token=access, expires_at=now + float(lifetime) if known else float("inf"))  # type: ignore[arg-type]
 
     async def init(self, api: Caller, documents: Sequence[Outgoing]) -> Ticket:
         """Announce 1 to 25 files of one account, type, reference and group."""
@@ -117,7 +118,7 @@ class LightReach:
         job = quote(ticket.job_id or "", safe="")
         event = await api.follow(Job(f"{root}/upload-progress?jobId={job}", f"{root}/jobs/{job}", _ended))
         if event.get("type") == _FAILED:
-            words = scrub(str(event.get("error") or "the job failed without a message"), self.secrets)
+            words = scrub(shown(event.get("error") or "") or "the job failed without a message", self.secrets)
             failure = Failure("job_failed", words, answered=True)
             return [Receipt(failure=failure)] * len(documents)
         found = remote.parse_all(event.get("documents"))
@@ -280,8 +281,8 @@ def _ended(event: Json) -> bool:
 def _ticket(answer: Answer, expected: int) -> Ticket:
     """The init's answer: a job, and a URL for each file in request order (guide, "202 Accepted")."""
     json = answer.object()
-    job_id, files = json.get("jobId"), json.get("files")
-    if not isinstance(job_id, str) or not job_id or not isinstance(files, list) or len(files) != expected:
+    job_id, files = token(json.get("jobId")), json.get("files")
+    if job_id is None or not isinstance(files, list) or len(files) != expected:
         raise unreadable("the init's answer has no jobId, or not a URL for each file")
     uploads = []
     for position, file in enumerate(files):
@@ -303,7 +304,7 @@ def _ticket(answer: Answer, expected: int) -> Ticket:
 def _lifetime(expires_at: object, date: str | None) -> float | None:
     """Seconds from the answer to ``expiresAt``, both by the vendor's clock, so that ours does not matter."""
     try:
-        return (datetime.fromisoformat(str(expires_at)) - parsedate_to_datetime(str(date))).total_seconds()
+        return (datetime.fromisoformat(text(expires_at) or "") - parsedate_to_datetime(date or "")).total_seconds()
     except (OverflowError, TypeError, ValueError):
         return None
 

@@ -10,7 +10,7 @@ from itertools import groupby
 
 from bulkup.model import Content, Failure, Receipt
 from bulkup.providers.base import Json, Trace, unreadable
-from bulkup.providers.reading import mapping, objects, recent, text
+from bulkup.providers.reading import mapping, objects, recent, text, token
 from bulkup.providers.remote import RemoteDocument, RemoteFile, ViewUrl
 from bulkup.secret import SignedUrl
 
@@ -20,7 +20,7 @@ _MD5_HEX, _MD5_BYTES = 32, 16
 
 def parse_all(value: object) -> list[RemoteDocument]:
     """A list of document objects; an item that is none is left out."""
-    return [parse(item) for item in objects(value) if text(item.get("id")) is not None]
+    return [parse(item) for item in objects(value) if token(item.get("id")) is not None]
 
 
 def parse(item: Json) -> RemoteDocument:
@@ -29,7 +29,7 @@ def parse(item: Json) -> RemoteDocument:
     Raises:
         StepError: ``unreadable_answer`` without an id.
     """
-    identifier = text(item.get("id"))
+    identifier = token(item.get("id"))
     if identifier is None:
         raise unreadable("a document has no id")
     meta = mapping(item.get("meta"))

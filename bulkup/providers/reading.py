@@ -5,10 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
+import orjson
+
 from bulkup.providers.base import Json, unreadable
 from bulkup.secret import SignedUrl
 
 _CLOCK_SKEW = timedelta(minutes=5)
+_LONGEST_NUMBER = 18
+"""Digits."""
+_LONGEST_TOKEN = 16 * 1024
 
 
 def text(value: object) -> str | None:
@@ -20,9 +25,23 @@ def text(value: object) -> str | None:
 
 def number(value: object) -> int | None:
     """A whole number, also one that is written as text."""
-    if isinstance(value, str) and value.isdecimal():
-        return int(value)
+    if isinstance(value, str):  # of 64 bits, as JSON's own numbers are
+        return int(value) if value.isdecimal() and len(value) <= _LONGEST_NUMBER else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def token(value: object) -> str | None:
+    """Text that can stand in a URL, a header, a ledger and on a line; None if it is none, or empty."""
+    given = text(value) or ""
+    return given if given and len(given) <= _LONGEST_TOKEN and given.isprintable() else None
+
+
+def shown(value: object) -> str:
+    """Any JSON value as text; empty if it is nested too deeply."""
+    try:
+        return value if isinstance(value, str) else orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        return ""
 
 
 def mapping(value: object) -> Json:
@@ -41,7 +60,7 @@ def required(item: Json, *names: str) -> tuple[str, ...]:
     Raises:
         StepError: ``unreadable_answer``, which counts as a lost answer.
     """
-    values = [text(item.get(name)) for name in names]
+    values = [token(item.get(name)) for name in names]
     if not all(values):
         raise unreadable(f"the answer lacks {' or '.join(names)}")
     return tuple(cast("list[str]", values))
