@@ -195,8 +195,12 @@ def _setting(name: str, environment: Mapping[str, str]) -> str | None:
 
 
 def _base_url(value: str, source: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # a bracket that is not closed, a port that is none
+        parts, good = urlsplit(""), False
+    if not good or parts.query or parts.fragment or not value.isprintable() or " " in value:
         raise ConfigError(f"{source}: must be like https://host or https://host/path")
     if parts.username or parts.password:
         raise ConfigError(f"{source}: must not hold credentials")

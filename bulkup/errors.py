@@ -48,6 +48,18 @@ class LedgerError(UsageError):
     """The ledger can't be used."""
 
 
+class LedgerReadError(BulkupError):
+    """The ledger can't be read: it is damaged, perhaps.
+
+    Attributes:
+        words: the database's own.
+    """
+
+    def __init__(self, name: str, words: str) -> None:
+        super().__init__(f"{name}: can't read the ledger: {words}")
+        self.words = words
+
+
 class LedgerWriteError(BulkupError):
     """The ledger can't be written any more; what was in flight is reconciled by the next run."""
 

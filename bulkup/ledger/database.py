@@ -13,10 +13,10 @@ from typing import Any
 import orjson
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, update
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from bulkup.errors import LedgerError
+from bulkup.errors import LedgerError, LedgerReadError
 from bulkup.ledger.schema import UPGRADES, VERSION, meta, metadata
 
 
@@ -45,11 +45,17 @@ def open_sqlite(path: Path | None, stack: ExitStack, *, exclusive: bool) -> Conn
     try:
         connection = stack.enter_context(_engine().connect())
         _prepare(connection, name(path), create=exclusive)
-    except DBAPIError as error:
-        raise LedgerError(f"{name(path)}: {words(error)}") from None
+    except LedgerReadError as error:
+        raise LedgerError(f"{name(path)}: {error.words}") from None
+    except UnicodeDecodeError:  # SQLite quotes what it finds in a damaged file
+        raise LedgerError(f"{name(path)}: {_DAMAGED}") from None
     return connection
 
 
+_DAMAGED = "database disk image is malformed"
+"""SQLite's own words for it."""
+
+_PATH = "path"
 _opened: ContextVar[str] = ContextVar("opened")
 
 
@@ -61,15 +67,25 @@ def _engine() -> Engine:
         creator=lambda: sqlite3.connect(_opened.get(), check_same_thread=False),
         poolclass=NullPool,
         json_serializer=lambda value: orjson.dumps(value).decode(),
-        json_deserializer=orjson.loads,
+        json_deserializer=_decoded,
     )
     event.listen(engine, "connect", _durable)
+    event.listen(engine, "handle_error", _refuse)
     return engine
 
 
-def words(error: DBAPIError) -> str:
-    """The database's own words, without the statement and its parameters."""
-    return str(error.orig).splitlines()[0] if error.orig is not None else type(error).__name__
+def _decoded(text: str) -> object:
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        raise LedgerReadError("a cell", _DAMAGED) from None
+
+
+def _refuse(context: ExceptionContext) -> None:
+    """Give the database's own words, without the statement and its parameters."""
+    words = (str(context.original_exception).splitlines() or [_DAMAGED])[0].partition(" with text ")[0]
+    path = "" if context.connection is None else context.connection.info.get(_PATH, "")
+    raise LedgerReadError(path or "ledger", words) from None
 
 
 def _lock(path: Path, stack: ExitStack) -> None:
@@ -93,8 +109,9 @@ def _lock(path: Path, stack: ExitStack) -> None:
         raise LedgerError(f"{str(path)!a}: the ledger's path is not UTF-8") from None
 
 
-def _durable(connection: Any, _record: object) -> None:
+def _durable(connection: Any, record: ConnectionPoolEntry) -> None:
     """Write-ahead log, and every commit on the disk before it is believed."""
+    record.info[_PATH] = _opened.get()
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
@@ -114,7 +131,7 @@ def _prepare(connection: Connection, name: str, *, create: bool) -> None:
         connection.commit()
         return
     version = connection.scalar(select(meta.c.value).where(meta.c.name == "schema_version"))
-    if version is None:
+    if version is None or not version.isdecimal():
         raise LedgerError(f"{name}: is not a ledger of bulkup")
     if int(version) > VERSION:
         raise LedgerError(

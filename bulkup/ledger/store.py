@@ -26,9 +26,8 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.exc import DBAPIError
 
-from bulkup.errors import BulkupError, LedgerError, LedgerWriteError
+from bulkup.errors import BulkupError, LedgerError, LedgerReadError, LedgerWriteError
 from bulkup.ledger import admission as admitting
 from bulkup.ledger import database
 from bulkup.ledger.admission import Admission
@@ -309,9 +308,9 @@ class Ledger:
             yield
             if commit:
                 self._connection.commit()
-        except DBAPIError as error:
+        except LedgerReadError as error:
             self._connection.rollback()
-            raise error_type(f"{self.name}: can't write the ledger: {database.words(error)}") from None
+            raise error_type(f"{self.name}: can't write the ledger: {error.words}") from None
         except BaseException:
             self._connection.rollback()
             raise
