@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 
 from bulkup.http import Body, Limits, Request, Response, Stream, Transport
 
@@ -77,7 +78,7 @@ class Watched:
         if body is None:
             return request
         moving = Body(body.length, lambda: self._moving(body.chunks()))
-        return Request(request.method, request.url, request.headers, moving, request.fresh)
+        return replace(request, body=moving)
 
     async def _moving(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for chunk in chunks:

@@ -16,6 +16,7 @@ import pytest
 from bulkup.errors import StepError
 from bulkup.http import Body, Http, Limits, Request, Response, body_of
 from bulkup.model import Again, Failure
+from bulkup.watch import Watch, Watched
 
 SECRET = "5f0c3e"  # noqa: S105 - a test's
 QUERY = f"?X-Amz-Signature={SECRET}"
@@ -403,12 +404,12 @@ async def test_slow_download_is_no_stall() -> None:
         path = (await peer.head()).split()[1]
         peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
         for _ in range(10 if path == b"/whole" else 5):
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.1)
             peer.answer(b"x")
         await peer.gone()
 
     async with exchanging(script) as (http, server):
-        limits = Limits(0.1, 0.1, 0.1)
+        limits = Limits(0.8, 0.8, 0.8)
         base = f"http://127.0.0.1:{server.port}"
         assert (await http.send(Request("GET", f"{base}/whole"), limits)).body == b"x" * 10
         assert (await failed(http, Request("GET", f"{base}/half"), limits)).code == "no_answer"
@@ -574,6 +575,20 @@ async def test_error_without_end() -> None:
 
 
 # --- cancellation ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [None, body_of(b"abc")])
+async def test_a_success_that_is_too_long(content: Body | None) -> None:
+    """It counts as lost, with a body and without, also where every move of the request is noted."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n" + b"x" * 2_000_000)
+
+    async with exchanging(script) as (http, server):
+        for transport in (http, Watched(http, Watch())):
+            with pytest.raises(StepError, match="longer than 1000000 bytes"):
+                await transport.send(Request("POST", server.url, (), content, most=1_000_000), QUICK)
 
 
 async def test_cancellation_leaves_a_clean_client() -> None:
