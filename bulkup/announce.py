@@ -16,7 +16,7 @@ from bulkup.decide import ambiguous, init_again, wants_fallback
 from bulkup.door import Doors
 from bulkup.errors import StepError
 from bulkup.events import Notice
-from bulkup.ledger import Answered, Archived, Initiated, Left, Reset
+from bulkup.ledger import Answered, Fate, GivenUp, Initiated, Reset
 from bulkup.model import Failure, Ticket
 from bulkup.plan import Batch
 from bulkup.providers.base import Abandoner, Adapter, Finder, Found, Outgoing, Resumable, Trace
@@ -144,7 +144,9 @@ class _Init:
     async def _leave(self) -> None:
         """Note records as left beside which an init was lost: the next look is for what that one made."""
         if self._orphans:
-            await self._tools.journal.commit(*(Left(id_, orphan) for id_, orphan in self._orphans.items()))
+            await self._tools.journal.commit(
+                *(GivenUp(id_, orphan, Fate.LEFT) for id_, orphan in self._orphans.items())
+            )
             self._orphans.clear()
 
     async def _resume(self) -> Announced | None:
@@ -196,7 +198,7 @@ class _Init:
                 text = f"{adapter.name}: the record {orphan}, which got no bytes, can't be put away"
                 self._tools.emit(Notice(f"{text}: {error.failure.text}", f"{text}: {error.failure.code}"))
                 continue
-            self._tools.journal.record(Archived(outgoing.document.id, orphan))
+            self._tools.journal.record(GivenUp(outgoing.document.id, orphan, Fate.ARCHIVED))
             del self._orphans[outgoing.document.id]
 
     def _passing(self) -> AbstractAsyncContextManager[None]:

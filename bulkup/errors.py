@@ -55,8 +55,10 @@ class LedgerReadError(BulkupError):
         words: the database's own.
     """
 
-    def __init__(self, name: str, words: str) -> None:
-        super().__init__(f"{name}: can't read the ledger: {words}")
+    def __init__(self, words: str, name: str | None = None) -> None:
+        super().__init__(
+            f"can't read the ledger: {words}" if name is None else f"{name}: can't read the ledger: {words}"
+        )
         self.words = words
 
 

@@ -93,21 +93,18 @@ def _list(case: str) -> Column:
     return Column("list", _BY_ID[case], "list", "asks", earlier=(_lost("init"),), left="failed", note=_INIT_LOST)
 
 
+def _half_way(title: str, case: str, step: str, left: str) -> Column:
+    """The question after bytes that may have landed, put by the next run."""
+    earlier = (_lost("put"), _down(step))
+    return Column(title, _BY_ID[case], step, "asks", earlier=earlier, left=left, note=_BYTES_LOST)
+
+
 COLUMNS: Final = (
     Column("login", _LOGS_IN, "login", "asks"),
     Column("init", _BY_ID["lightreach"], "init", "init"),
     Column("PUT", _BY_ID["lightreach"], "put", "bytes", "init", signed=True),
     Column("events", _BY_ID["lightreach"], "stream", "asks", "put", streamed=True, hashed=True),
-    Column(
-        "job",
-        _BY_ID["lightreach"],
-        "job",
-        "asks",
-        hashed=True,
-        earlier=(_lost("put"), _down("job")),
-        left="initiated",
-        note=_BYTES_LOST,
-    ),
+    replace(_half_way("job", "lightreach", "job", "initiated"), hashed=True),
     Column("v1", _BY_ID["lightreach-v1"], "v1", "noticed", "init", 2, hashed=True),
     Column(
         "list",
@@ -123,15 +120,7 @@ COLUMNS: Final = (
     Column("PUT", _BY_ID["loanpro"], "put", "bytes", "init", signed=True),
     Column("update", _BY_ID["loanpro-updated"], "update", "asks", "put"),
     _list("loanpro"),
-    Column(
-        "record",
-        _BY_ID["loanpro"],
-        "get",
-        "asks",
-        earlier=(_lost("put"), _down("get")),
-        left="initiated",
-        note=_BYTES_LOST,
-    ),
+    _half_way("record", "loanpro", "get", "initiated"),
     Column("token", _BY_ID["alloy-bearer"], "login", "asks"),
     Column("describe", _BY_ID["alloy"], "init", "init"),
     Column("PUT", _BY_ID["alloy"], "put", "bytes", "init"),
@@ -155,15 +144,7 @@ COLUMNS: Final = (
     Column("create, for a URL", _BY_ID["auco-url"], "init", "noticed"),
     Column("package, for a URL", _BY_ID["auco-package"], "package", "noticed"),
     Column("PUT", _BY_ID["auco-newer"], "put", "used", "init", signed=True),
-    Column(
-        "status",
-        _BY_ID["auco-url"],
-        "get",
-        "asks",
-        earlier=(_lost("put"), _down("get")),
-        left="unknown",
-        note=_BYTES_LOST,
-    ),
+    _half_way("status", "auco-url", "get", "unknown"),
 )
 
 FAULTS: Final[Mapping[str, Rule]] = {

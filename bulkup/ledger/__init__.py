@@ -1,7 +1,7 @@
 """The ledger: queue, write-ahead log and the report's source. The only package that speaks SQL."""
 
 from bulkup.ledger.admission import Admission
-from bulkup.ledger.marks import Answered, Archived, Ended, Initiated, Left, Mark, Measured, Reset, Stored
+from bulkup.ledger.marks import Answered, Ended, GivenUp, Initiated, Mark, Measured, Reset, Stored
 from bulkup.ledger.records import Candidate, Leftover, Orphan
 from bulkup.ledger.schema import Fate
 from bulkup.ledger.store import Ledger
@@ -9,13 +9,12 @@ from bulkup.ledger.store import Ledger
 __all__ = [
     "Admission",
     "Answered",
-    "Archived",
     "Candidate",
     "Ended",
     "Fate",
+    "GivenUp",
     "Initiated",
     "Ledger",
-    "Left",
     "Leftover",
     "Mark",
     "Measured",

@@ -78,14 +78,14 @@ def _decoded(text: str) -> object:
     try:
         return orjson.loads(text)
     except ValueError:
-        raise LedgerReadError("a cell", _DAMAGED) from None
+        raise LedgerReadError(_DAMAGED) from None
 
 
 def _refuse(context: ExceptionContext) -> None:
     """Give the database's own words, without the statement and its parameters."""
     words = (str(context.original_exception).splitlines() or [_DAMAGED])[0].partition(" with text ")[0]
-    path = "" if context.connection is None else context.connection.info.get(_PATH, "")
-    raise LedgerReadError(path or "ledger", words) from None
+    path = None if context.connection is None else context.connection.info.get(_PATH)
+    raise LedgerReadError(words, path) from None
 
 
 def _lock(path: Path, stack: ExitStack) -> None:

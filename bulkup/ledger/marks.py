@@ -90,22 +90,19 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
-class Archived:
-    """The vendor put away the record of an earlier init, whose bytes never came."""
+class GivenUp:
+    """The record of an earlier init never gets its bytes, and is the row's orphan no more.
+
+    Attributes:
+        fate: the vendor put it away, or it stays as it is, and so may that of another init.
+    """
 
     id: int
     orphan: str
+    fate: Fate
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
-    """The record of an earlier init, whose bytes never came, stays as it is, and so may that of another one."""
-
-    id: int
-    orphan: str
-
-
-Mark = Initiated | Answered | Stored | Measured | Ended | Reset | Archived | Left
+Mark = Initiated | Answered | Stored | Measured | Ended | Reset | GivenUp
 
 _by_id = documents.c.id == bindparam("_id")
 
@@ -203,14 +200,15 @@ def write(connection: Connection, marks: Sequence[Mark]) -> None:
             _write_initiated(connection, [mark for mark in batch if isinstance(mark, Initiated)])
         elif kind is Ended:
             _write_ended(connection, [mark for mark in batch if isinstance(mark, Ended)])
-        elif kind is Archived or kind is Left:
-            fate = Fate.ARCHIVED if kind is Archived else Fate.LEFT
-            _retire_orphans(connection, [m for m in batch if isinstance(m, Archived | Left)], fate)
-            connection.execute(_NO_ORPHAN, [{"_id": mark.id} for mark in batch])
+        elif kind is GivenUp:
+            given_up = [mark for mark in batch if isinstance(mark, GivenUp)]
+            _retire_orphans(connection, given_up)
+            connection.execute(_NO_ORPHAN, [{"_id": mark.id} for mark in given_up])
         else:
-            _retire_orphans(connection, [m for m in batch if isinstance(m, Answered) and m.orphan], Fate.LEFT)
+            replaced = [GivenUp(m.id, m.orphan, Fate.LEFT) for m in batch if isinstance(m, Answered) and m.orphan]
+            _retire_orphans(connection, replaced)
             statement = {Answered: _ANSWERED, Stored: _STORED, Measured: _MEASURED, Reset: _RESET}[kind]
-            connection.execute(statement, [_parameters(m) for m in batch if not isinstance(m, Archived | Left)])
+            connection.execute(statement, [_parameters(m) for m in batch if not isinstance(m, GivenUp)])
 
 
 def _write_initiated(connection: Connection, marks: Sequence[Initiated]) -> None:
@@ -219,11 +217,11 @@ def _write_initiated(connection: Connection, marks: Sequence[Initiated]) -> None
     connection.execute(_INITIATED, [_parameters(mark) for mark in marks])
 
 
-def _retire_orphans(connection: Connection, marks: Sequence[Answered | Archived | Left], fate: Fate) -> None:
+def _retire_orphans(connection: Connection, orphans: Sequence[GivenUp]) -> None:
     """Note in the rows' history which records got no bytes."""
-    if marks:
+    if orphans:
         connection.execute(
-            _REPLACE_ORPHAN, [{"_id": mark.id, "_orphan": mark.orphan, "_fate": fate.value} for mark in marks]
+            _REPLACE_ORPHAN, [{"_id": mark.id, "_orphan": mark.orphan, "_fate": mark.fate.value} for mark in orphans]
         )
 
 

@@ -31,7 +31,7 @@ from bulkup.errors import BulkupError, LedgerError, LedgerReadError, LedgerWrite
 from bulkup.ledger import admission as admitting
 from bulkup.ledger import database
 from bulkup.ledger.admission import Admission
-from bulkup.ledger.marks import Archived, Mark, write
+from bulkup.ledger.marks import GivenUp, Mark, write
 from bulkup.ledger.records import Candidate, Leftover, Orphan, Parse
 from bulkup.ledger.schema import Fate, documents, former_documents, incoming, meta, runs
 from bulkup.model import SKIPPED, Columns, Content, Document, Stage, State
@@ -290,7 +290,7 @@ class Ledger:
         with self._writing():
             (id_,) = self._connection.execute(select(d.id).where(d.key == orphan.key)).one()
             if self._connection.scalar(select(d.orphan).where(d.id == id_)) == orphan.record:
-                write(self._connection, [Archived(id_, orphan.record)])
+                write(self._connection, [GivenUp(id_, orphan.record, Fate.ARCHIVED)])
             there = and_(f.document == id_, f.document_id == orphan.record)
             self._connection.execute(update(former_documents).where(there).values(fate=Fate.ARCHIVED.value))
 
