@@ -40,7 +40,7 @@ unit: $(VENV)/developing
 	$(BIN)/pytest -n 3 -m 'not slow and not s3'
 
 test-slow: $(VENV)/developing
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 -m slow
 
 kills: $(VENV)/developing
 	$(BIN)/python -m tests.kills --kills $(KILLS)

@@ -13,6 +13,7 @@ import anyio
 import pytest
 import zstandard
 
+from bulkup.sandbox import Faults, Rule
 from tests.crashes import WAYS, Lives, Trial, chosen
 from tests.disk import library
 
@@ -91,12 +92,12 @@ async def test_power_cut(lives: Lives, tmp_path: Path, way: str, moment: str) ->
 
 @NO_DISK
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["loanpro", "auco-url"])
+@pytest.mark.parametrize("way", MOST)
 async def test_power_cut_at_each_sync(lives: Lives, tmp_path: Path, way: str) -> None:
     """The same before each sync that a run makes, the first of a new ledger among them."""
     async with Trial(lives, WAYS[way], tmp_path / "whole") as trial:
         moments = [moment for moment in await trial.moments(disk=True) if moment.startswith("sync:")]
-    for moment in moments[::2]:
+    for moment in moments[::3]:
         for number, dice in enumerate((None, random.Random(moment))):
             async with Trial(lives, WAYS[way], tmp_path / f"{moment}-{number}") as trial:
                 assert await trial.life(moment, disk=True) == KILLED, trial.said()
@@ -129,8 +130,24 @@ async def test_killed_again_while_it_asks(lives: Lives, tmp_path: Path, second: 
 @pytest.mark.parametrize("moment", ["Initiated:2:after", "request:3:after", "request:4:middle", "Stored:2:before"])
 async def test_interrupted_at_a_step(lives: Lives, tmp_path: Path, moment: str, deeds: tuple[str, ...]) -> None:
     """Asked to end once or twice at a step: exit code 130, the ledger is true, and the next run completes the rest."""
-    async with Trial(lives, WAYS["loanpro"], tmp_path / "trial", rows=3) as trial:
-        assert await trial.life(moment, deeds=deeds) == 130, trial.said()
+    await interrupted(lives, tmp_path / "trial", "loanpro", moment, deeds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deeds", [("SIGINT",), ("SIGINT", "SIGTERM")], ids=" ".join)
+@pytest.mark.parametrize("way", MOST)
+async def test_interrupted_at_each_request(lives: Lives, tmp_path: Path, way: str, deeds: tuple[str, ...]) -> None:
+    """The same with each vendor, at every other moment of its requests but the last."""
+    async with Trial(lives, WAYS[way], tmp_path / "whole", rows=3) as trial:
+        moments = [moment for moment in await trial.moments() if moment.startswith("request:")]
+    for moment in moments[:-3:2]:
+        await interrupted(lives, tmp_path / moment, way, moment, deeds)
+
+
+async def interrupted(lives: Lives, folder: Path, way: str, moment: str, deeds: tuple[str, ...]) -> None:
+    """Interrupt three rows at a moment, and resume."""
+    async with Trial(lives, WAYS[way], folder, rows=3) as trial:
+        assert await trial.life(moment, deeds=deeds) in {3, 130}, trial.said()
         assert "Traceback" not in trial.said()
         held = trial.case.held(trial.sandbox).total()
         assert sum(row["state"] == "completed" for row in trial.rows()) <= held
@@ -147,6 +164,39 @@ async def test_killed_while_rows_are_released(lives: Lives, tmp_path: Path, mome
         (trial.archive.folder / "later.pdf").rename(trial.archive.folder / "1.pdf")
         assert await trial.life(moment, "retry", key) == KILLED, trial.said()
         await trial.resume()
+
+
+@pytest.mark.parametrize("moment", ["release:1:before", "release:1:after"])
+async def test_killed_while_a_process_is_given_up(lives: Lives, tmp_path: Path, moment: str) -> None:
+    """A process without its PDF is replaced after ``bulkup retry``, killed or not: once, and the first is cancelled."""
+    async with Trial(lives, WAYS["auco-url"], tmp_path / "trial") as trial:
+        trial.sandbox.faults = Faults(rules=(Rule(kind="expired_url", vendor="auco", times=1),))
+        assert await trial.life() == 1
+        (key,) = (row["key"] for row in trial.rows() if row["state"] == "failed")
+        assert await trial.life(moment, "retry", key) == KILLED, trial.said()
+        if moment.endswith("before"):
+            assert await trial.life() == 1  # nothing was released: the row stays as it is
+            assert await trial.life("", "retry", key) == 0
+        assert await trial.life() == 0, trial.said()
+        assert trial.case.held(trial.sandbox).total() == 2
+        assert trial.sandbox.requests["auco", "init"] == 3
+        assert trial.sandbox.requests["auco", "cancel"] == 1
+
+
+@pytest.mark.parametrize("moment", ["put_away:1:before", "put_away:1:after"])
+async def test_killed_while_records_are_archived(lives: Lives, tmp_path: Path, moment: str) -> None:
+    """A kill in ``bulkup orphans --archive``: the next one finds the record archived, or archives it."""
+    async with Trial(lives, WAYS["loanpro"], tmp_path / "trial") as trial:
+        expired = Rule(kind="expired_url", vendor="loanpro", times=1)
+        trial.sandbox.faults = Faults(rules=(expired, Rule(kind="status", step="update", status=409)))
+        assert await trial.life() == 0
+        trial.sandbox.faults = Faults()
+        assert trial.case.empty(trial.sandbox) == 1
+        assert await trial.life(moment, "orphans", "--archive") == KILLED, trial.said()
+        assert await trial.life("", "orphans", "--archive") == 0
+        assert "archived" in (trial.archive.folder / "stdout").read_text()
+        assert trial.case.empty(trial.sandbox) == 0
+        trial.judge()
 
 
 TORN: dict[str, Callable[[bytes], bytes]] = {
