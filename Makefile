@@ -52,7 +52,7 @@ bench-pace: $(VENV)/developing
 	$(BIN)/python -m benchmarks.pace --rounds $(ROUNDS)
 
 fuzz: $(VENV)/developing
-	EXAMPLES=$(EXAMPLES) $(BIN)/pytest -n 2 --timeout 0 tests/test_fuzz_answers.py tests/test_sse.py tests/test_manifest_properties.py
+	EXAMPLES=$(EXAMPLES) $(BIN)/pytest -n 2 --timeout 0 tests/test_fuzz_answers.py tests/test_fuzz_runs.py tests/test_sse.py tests/test_manifest_properties.py
 
 test-s3: $(VENV)/developing
 	$(BIN)/pip install --quiet --editable '.[s3]'

@@ -28,7 +28,7 @@ class SseDecoder:
         limit: the longest event, in bytes; more raises `OversizedEventError`.
     """
 
-    def __init__(self, limit: int = 64 * 1024 * 1024) -> None:
+    def __init__(self, limit: int = 16 * 1024 * 1024) -> None:
         self._limit = limit
         self._parts: list[bytes] = []
         self._held = 0

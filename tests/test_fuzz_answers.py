@@ -140,9 +140,10 @@ VALUES = st.one_of(
 )
 
 
-def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of all nodes of a JSON value, its own first."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for name, each in inside for place in _places(each, (*path, name)))]
+    return [path, *(place for name, each in inside for place in places(each, (*path, name)))]
 
 
 @st.composite
@@ -150,7 +151,7 @@ def answers(draw: st.DrawFn, vendor: str) -> object:
     """A right answer of a vendor with some of its nodes replaced, removed or repeated; or any JSON."""
     value = copy.deepcopy(draw(st.sampled_from(RIGHT[vendor])))
     for _ in range(draw(st.integers(0, 3))):
-        *path, last = draw(st.sampled_from(_places(value))) or (None,)
+        *path, last = draw(st.sampled_from(places(value))) or (None,)
         if last is None:
             return copy.deepcopy(draw(VALUES))
         holder = value
