@@ -15,7 +15,6 @@ from bulkup.answers import judge_api, judge_store
 from bulkup.clock import Clock
 from bulkup.decide import unsent, wants_fallback
 from bulkup.errors import StepError
-from bulkup.http import Limits, Request, Response, Stream, Transport, body_of
 from bulkup.model import Failure
 from bulkup.private import shown
 from bulkup.providers.base import Adapter, Answer, Caller, Explainer, Job, Json, Renewable
@@ -24,6 +23,7 @@ from bulkup.schedule import Backoff
 from bulkup.secret import SignedUrl
 from bulkup.track import Probe, Tracker
 from bulkup.traffic import Traffic
+from bulkup.transport import Limits, Request, Response, Stream, Transport, body_of
 
 log = logging.getLogger("bulkup.api")
 

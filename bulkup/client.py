@@ -11,9 +11,9 @@ import anyio
 
 from bulkup import config, private
 from bulkup.api import Api
+from bulkup.carrier import carrier
 from bulkup.clock import Clock
 from bulkup.errors import ConfigError
-from bulkup.http import Http
 from bulkup.providers import PROVIDERS
 from bulkup.providers.base import (
     Archiver,
@@ -150,7 +150,7 @@ async def connect(
     adapter = config.adapters([provider], env, base_url)[provider]
     clock = Clock()
     with private.logs(private=terms.private_names):
-        async with Http(settings.tls()) as transport:
+        async with carrier(settings.tls()) as transport:
             api = Api(
                 adapter,
                 transport,

@@ -6,7 +6,6 @@ Credentials come from the environment (``BULKUP_LIGHTREACH_TOKEN``) or from a fi
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,13 +16,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bulkup.budget import Budget, Failures, duration, failures
 from bulkup.errors import ConfigError
-from bulkup.http import Limits, trusting
 from bulkup.plan import OnChange
 from bulkup.providers import PROVIDERS
 from bulkup.providers.base import Adapter
 from bulkup.schedule import Backoff
 from bulkup.secret import is_plain_loopback
 from bulkup.terms import Terms
+from bulkup.tls import Resuming, trusting
+from bulkup.transport import Limits
 
 
 def _given(parse: Callable[[str], object]) -> Callable[[object], object]:
@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     private_names: bool = False
     ca_file: Annotated[Path, AfterValidator(_authorities)] | None = None
 
-    def tls(self) -> ssl.SSLContext:
+    def tls(self) -> Resuming:
         """Whom connections trust."""
         return trusting(self.ca_file)
 

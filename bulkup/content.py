@@ -48,7 +48,6 @@ class Source:
     Attributes:
         content: what it holds; the digests of a large file are there only after it was read to its end.
         data: the bytes of a small file.
-        failure: why the last reading broke off, if it did.
     """
 
     path: str
@@ -56,7 +55,6 @@ class Source:
     identity: Identity
     digests: frozenset[str]
     data: bytes | None = field(default=None, repr=False)
-    failure: Failure | None = None
     root: str | None = None
     _reader: _Reader | None = field(default=None, repr=False)
 
@@ -69,7 +67,6 @@ class Source:
         if self.data is not None:
             yield self.data
             return
-        self.failure = None
         reader = self._reader = _Reader(self.path, self.identity, self.digests, self.root)
         try:
             coming = await in_thread(executor, reader.read)
@@ -81,9 +78,6 @@ class Source:
             # known before the last chunk goes out, since its answer may come before this generator is asked again
             self.content = reader.content()
             yield coming
-        except StepError as error:
-            self.failure = error.failure
-            raise
         finally:
             _close(reader, executor)
 

@@ -13,12 +13,12 @@ from bulkup.content import Source
 from bulkup.decide import ambiguous, transfer_again, wants_fallback
 from bulkup.errors import StepError
 from bulkup.events import Transferred
-from bulkup.http import Response
 from bulkup.ledger import Reset, Stored
 from bulkup.model import Columns, Document, Failure, Reply, Ticket, Upload
 from bulkup.retry import retrying
 from bulkup.tools import Tools
 from bulkup.transfer import Part, transfer
+from bulkup.transport import Response
 
 T = TypeVar("T")
 FanOut = Callable[[Sequence[Callable[[], Awaitable[T]]]], Awaitable[list[T]]]

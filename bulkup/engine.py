@@ -32,7 +32,6 @@ from bulkup.deliver import Undelivered
 from bulkup.errors import BulkupError, DefectError
 from bulkup.events import DocumentEnded, Event, Notice, RunStarted, Subscriber, Summary, Tally, Transferred
 from bulkup.feed import LedgerReader, feed, reconcile
-from bulkup.http import Transport
 from bulkup.journal import Journal
 from bulkup.lane import Lane
 from bulkup.ledger import Ledger
@@ -46,6 +45,7 @@ from bulkup.terms import Terms
 from bulkup.tools import Tools
 from bulkup.track import Tracker
 from bulkup.traffic import Traffic
+from bulkup.transport import Transport
 from bulkup.watch import Watch, Watched
 
 _FILE_THREADS = 8

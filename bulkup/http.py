@@ -1,4 +1,4 @@
-"""HTTP, by aiohttp: the only module of the client side that knows the library.
+"""HTTP by aiohttp: for proxies, and as the yardstick of `bulkup.wire`. The only module that knows the library.
 
 What it guards against, each measured with aiohttp 3.14:
 
@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import ssl
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
+from urllib.request import proxy_bypass
 
 import aiohttp
 import anyio
@@ -30,147 +29,37 @@ from yarl import URL
 
 from bulkup.errors import StepError
 from bulkup.model import Again, Failure
+from bulkup.tls import refused, trusting
+from bulkup.transport import (
+    CONTROL,
+    ERROR,
+    MOST_OF_AN_ERROR,
+    PATIENCE,
+    PIECE,
+    SLOWEST,
+    Body,
+    Limits,
+    Request,
+    Response,
+    Stream,
+    no_answer,
+    open_socket,
+)
 
-Chunks = Callable[[], AsyncIterator[bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """The bytes of a request, as a fresh stream for each attempt.
-
-    Attributes:
-        length: how many bytes there will be, exactly.
-        chunks: starts the stream.
-    """
-
-    length: int
-    chunks: Chunks = field(repr=False)
-
-
-def body_of(data: bytes) -> Body:
-    """A body that is in memory already."""
-
-    async def chunks() -> AsyncIterator[bytes]:
-        yield data
-
-    return Body(len(data), chunks)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One HTTP request.
-
-    Attributes:
-        url: sent exactly as it stands; may be signed, so it is hidden.
-        headers: exactly these, besides ``Host`` and ``Content-Length``.
-        fresh: over a new connection, which is closed afterwards.
-        most: the longest body of its answer, in bytes; a longer one counts as lost.
-    """
-
-    method: str
-    url: str = field(repr=False)
-    headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
-    body: Body | None = None
-    fresh: bool = False
-    most: int = 256 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """One HTTP answer; header names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Deadlines of one exchange, in seconds.
-
-    Attributes:
-        connect: until a connection stands.
-        answer: for an answer, from the last byte sent.
-        stall: without a byte moving.
-    """
-
-    connect: float = 10.0
-    answer: float = 30.0
-    stall: float = 30.0
-
-
-class Transport(Protocol):
-    """Carries requests; a fake of it is a few lines."""
-
-    async def send(self, request: Request, limits: Limits) -> Response:
-        """One request, one answer, never repeated.
-
-        Raises:
-            StepError: ``unreachable`` when it surely never left, ``no_answer`` when an answer never came.
-        """
-
-    def stream(self, request: Request, limits: Limits) -> AbstractAsyncContextManager[Stream]:
-        """A request whose answer has no end; an error status arrives as an empty stream with its body read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """An answer that is read as it comes.
-
-    Attributes:
-        response: status and headers; the body only if the status is an error.
-        chunks: the bytes; raises `StepError` when the connection breaks or nothing comes for ``limits.stall``.
-    """
-
-    response: Response
-    chunks: AsyncIterator[bytes]
-
-
-_MOST_OF_AN_ERROR = 64 * 1024
-_PIECE = 128 * 1024
-_ERROR = 300
-_SLOWEST, _PATIENCE = 1024, 60.0
-"""Bytes a second, and seconds to begin with: an answer that comes more slowly is given up, or it might never end."""
-
-CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-"""What no header may hold (RFC 9110, 5.5): vendors' answers become headers of ours."""
 _NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f]")
 
 
-def trusting(authorities: Path | None = None) -> ssl.SSLContext:
-    """TLS that always verifies certificate and host name.
-
-    Args:
-        authorities: a file of certificates in PEM form, trusted besides the system's (or those that ``SSL_CERT_FILE``
-            and ``SSL_CERT_DIR`` name instead of them).
-
-    Raises:
-        ValueError: the file can't be read, or holds no certificate.
-    """
-    context = ssl.create_default_context()
-    if authorities is not None:
-        alone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        try:
-            alone.load_verify_locations(authorities)
-            context.load_verify_locations(authorities)
-        except ssl.SSLError:
-            raise ValueError(f"{str(authorities)!r} holds no certificate in PEM form") from None
-        except OSError as error:
-            raise ValueError(f"can't read {str(authorities)!r}: {error.strerror}") from None
-        if not alone.cert_store_stats()["x509"]:  # a list of revoked ones, perhaps
-            raise ValueError(f"{str(authorities)!r} holds no certificate in PEM form")
-    return context
-
-
 class Http:
-    """The real `Transport`. Open it with ``async with``.
+    """A `bulkup.transport.Transport`. Open it with ``async with``.
 
     Args:
         tls: from `trusting`.
+        proxy: carries what goes to other machines by HTTPS; ``NO_PROXY`` names exceptions. May hold credentials.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, proxy: str | None = None) -> None:
         self._tls = tls or trusting()
+        self._proxy = proxy
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -181,7 +70,7 @@ class Http:
 
     def _open_session(self, **connections: Any) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls, socket_factory=_socket, **connections),
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls, socket_factory=open_socket, **connections),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             timeout=aiohttp.ClientTimeout(total=None),
@@ -197,23 +86,32 @@ class Http:
 
     async def send(self, request: Request, limits: Limits) -> Response:
         """See `Transport.send`."""
+        body = request.body
+        sent = _Sent(complete=body is None or body.length == 0)
+        try:
+            return await self._exchange(request, limits, sent)
+        except StepError:
+            if sent.error is not None:
+                raise sent.error from None
+            raise
+
+    async def _exchange(self, request: Request, limits: Limits, sent: _Sent) -> Response:
+        body = request.body
         with _translated(), anyio.CancelScope() as scope:
-            body = request.body
             scope.deadline = anyio.current_time() + limits.connect + (limits.stall if body else limits.answer)
-            sent = _Sent(complete=body is None or body.length == 0)
             data = None if body is None else _moving(body, scope, limits, sent)
             async with await self._open(request, data, limits) as answer:
                 scope.deadline = anyio.current_time() + limits.answer
                 content = (
-                    await _whole(answer, scope, limits, request.most) if answer.status < _ERROR else await _head(answer)
+                    await _whole(answer, scope, limits, request.most) if answer.status < ERROR else await _head(answer)
                 )
                 if not sent.complete:
                     # an early refusal: the connection still waits for the rest of the body
                     answer.close()
-                    if answer.status < _ERROR:
-                        raise _no_answer(f"HTTP {answer.status} came before all bytes were sent, so it proves nothing")
+                    if answer.status < ERROR:
+                        raise no_answer(f"HTTP {answer.status} came before all bytes were sent, so it proves nothing")
                 return Response(answer.status, _lower(answer), content)
-        raise _no_answer(f"no answer within {limits.answer:g} s" if sent.complete else "no byte moved in time")
+        raise no_answer(f"no answer within {limits.answer:g} s" if sent.complete else "no byte moved in time")
 
     @asynccontextmanager
     async def stream(self, request: Request, limits: Limits) -> AsyncIterator[Stream]:
@@ -222,9 +120,9 @@ class Http:
         with _translated(), anyio.move_on_after(limits.connect + limits.answer):
             answer = await self._open(request, None, limits)
         if answer is None:
-            raise _no_answer(f"no answer within {limits.answer:g} s")
+            raise no_answer(f"no answer within {limits.answer:g} s")
         try:
-            if answer.status >= _ERROR:
+            if answer.status >= ERROR:
                 content = b""
                 with _translated(), anyio.move_on_after(limits.answer):
                     content = await _head(answer)
@@ -252,58 +150,66 @@ class Http:
             headers=headers,
             data=data,
             allow_redirects=False,
+            proxy=self._proxy if url.scheme == "https" and not _stays(url.host or "") else None,
             timeout=aiohttp.ClientTimeout(total=None, connect=limits.connect),
         )
 
 
-_UNSENT = 128 * 1024
-_TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", {"linux": 25, "darwin": 0x201}.get(sys.platform))
-
-
-def _socket(address: tuple[Any, ...]) -> socket.socket:
-    """A socket whose kernel buffer holds little that is not on its way: else megabytes in it look like a stall."""
-    made = socket.socket(*address[:3])
-    made.setblocking(False)  # noqa: FBT003 - the standard library's signature
-    if _TCP_NOTSENT_LOWAT is not None:
-        made.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT)
-    return made
+def _stays(host: str) -> bool:
+    """Whether a host is this machine, or one that the user wants no proxy for."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback or bool(proxy_bypass(host))
+    except ValueError:
+        return bool(proxy_bypass(host))
 
 
 @dataclass(slots=True)
 class _Sent:
+    """How far a body got.
+
+    Attributes:
+        complete: the library has all of it.
+        error: why it broke off, if it did.
+    """
+
     complete: bool
+    error: StepError | None = None
 
 
 async def _moving(body: Body, scope: anyio.CancelScope, limits: Limits, sent: _Sent) -> AsyncIterator[bytes]:
     """The body in pieces, moving the deadline on as each is taken: on a slow line a whole chunk would be a stall."""
     left = body.length
-    async for chunk in body.chunks():
-        for start in range(0, len(chunk), _PIECE):
-            if left < body.length:
-                # an answer that came is read before a write can fail, since a refusal often closes the connection:
-                # the event loop looks at its sockets in the first round and reads them by the end of the second
-                await anyio.lowlevel.checkpoint()
-                await anyio.lowlevel.checkpoint()
-            piece = chunk[start : start + _PIECE]
-            scope.deadline = anyio.current_time() + limits.stall
-            yield piece
-            left -= len(piece)
-            if left <= 0:
-                sent.complete = True
-                scope.deadline = anyio.current_time() + limits.answer
+    try:
+        async for chunk in body.chunks():
+            for start in range(0, len(chunk), PIECE):
+                if left < body.length:
+                    # an answer that came is read before a write can fail, since a refusal often closes the connection:
+                    # the event loop looks at its sockets in the first round and reads them by the end of the second
+                    await anyio.lowlevel.checkpoint()
+                    await anyio.lowlevel.checkpoint()
+                piece = chunk[start : start + PIECE]
+                scope.deadline = anyio.current_time() + limits.stall
+                yield piece
+                left -= len(piece)
+                if left <= 0:
+                    sent.complete = True
+                    scope.deadline = anyio.current_time() + limits.answer
+    except StepError as error:
+        sent.error = error
+        raise
 
 
 async def _whole(answer: aiohttp.ClientResponse, scope: anyio.CancelScope, limits: Limits, most: int) -> bytes:
     """The answer's body, which may be a large document: the deadline moves with its bytes, unless they trickle."""
     parts: list[bytes] = []
-    ends, length = scope.deadline + _PATIENCE, 0
+    ends, length = scope.deadline + PATIENCE, 0
     while part := await answer.content.readany():
         parts.append(part)
         length += len(part)
         if length > most:
             answer.close()
-            raise _no_answer(f"the answer is longer than {most} bytes")
-        scope.deadline = min(anyio.current_time() + limits.stall, ends + length / _SLOWEST)
+            raise no_answer(f"the answer is longer than {most} bytes")
+        scope.deadline = min(anyio.current_time() + limits.stall, ends + length / SLOWEST)
     return b"".join(parts)
 
 
@@ -313,7 +219,7 @@ async def _read_on(answer: aiohttp.ClientResponse, stall: float) -> AsyncIterato
         with _translated(), anyio.move_on_after(stall):
             chunk = await answer.content.readany()
         if chunk is None:
-            raise _no_answer(f"the stream was silent for {stall:g} s")
+            raise no_answer(f"the stream was silent for {stall:g} s")
         if not chunk:
             return
         yield chunk
@@ -328,7 +234,7 @@ async def _head(answer: aiohttp.ClientResponse) -> bytes:
     """As much of an error's body as anybody reads; the connection is given up if there is more."""
     parts: list[bytes] = []
     length = 0
-    while length < _MOST_OF_AN_ERROR:
+    while length < MOST_OF_AN_ERROR:
         chunk = await answer.content.readany()
         if not chunk:
             return b"".join(parts)
@@ -340,18 +246,6 @@ async def _head(answer: aiohttp.ClientResponse) -> bytes:
 
 def _lower(answer: aiohttp.ClientResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in answer.headers.items()}
-
-
-def _no_answer(text: str) -> StepError:
-    return StepError(Failure("no_answer", text, Again.SAME))
-
-
-_UNKNOWN_ISSUER = frozenset({18, 19, 20, 21})
-"""OpenSSL's ``X509_V_ERR_...`` of a certificate, or chain, that nobody known has signed."""
-
-
-def _issuer_unknown(error: Exception) -> bool:
-    return isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _UNKNOWN_ISSUER
 
 
 class _translated:  # noqa: N801 - reads as a context manager
@@ -366,18 +260,17 @@ class _translated:  # noqa: N801 - reads as a context manager
         match error:
             case None | StepError():
                 return
-            case aiohttp.ClientConnectorCertificateError() as refused:
-                reason = getattr(refused.certificate_error, "verify_message", "") or "the certificate is not good"
-                advice = " (--ca-file names private authorities)" if _issuer_unknown(refused.certificate_error) else ""
-                text = f"TLS with {refused.host} failed: {reason}{advice}"
-                failure = Failure("tls_failed", text, Again.NEVER, sent=False)
+            case aiohttp.ClientConnectorCertificateError():
+                raise refused(error.host, error.certificate_error) from None
             case aiohttp.ClientConnectorSSLError():
-                failure = Failure("tls_failed", f"TLS with {error.host} failed", Again.NEVER, sent=False)
+                raise refused(error.host, error) from None
             case aiohttp.ClientConnectorError():
                 number = error.errno or 0
                 reason = os.strerror(number) if number > 0 else error.strerror
                 text = f"can't connect to {error.host}:{error.port}: {reason}"
                 failure = Failure("unreachable", text, Again.SAME, sent=False)
+            case aiohttp.ClientHttpProxyError():
+                failure = Failure("unreachable", f"the proxy refused: HTTP {error.status}", Again.SAME, sent=False)
             case aiohttp.ConnectionTimeoutError():
                 failure = Failure("unreachable", "no connection came about in time", Again.SAME, sent=False)
             case ValueError() | aiohttp.NonHttpUrlClientError():  # raised while the request is put together

@@ -16,12 +16,12 @@ from typing import BinaryIO
 import anyio
 
 from bulkup import config, content, manifest
+from bulkup.carrier import carrier
 from bulkup.clock import Clock
 from bulkup.config import Settings
 from bulkup.engine import Run
 from bulkup.errors import LedgerError, ManifestError
 from bulkup.events import Subscriber, Summary
-from bulkup.http import Http
 from bulkup.ledger import Ledger
 from bulkup.manifest.schema import COMMON
 from bulkup.model import Columns
@@ -165,7 +165,7 @@ async def send(
     clock: Clock | None = None,
 ) -> Summary:
     """Send what was admitted; see `Run.run`. From now on only ``ledger_thread`` touches the ledger."""
-    async with Http(settings.tls()) as transport:
+    async with carrier(settings.tls()) as transport:
         run = Run(
             admitted.run_id,
             admitted.rows,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bulkup.budget import Budget
-from bulkup.http import Limits
 from bulkup.plan import OnChange
 from bulkup.schedule import Backoff
 from bulkup.track import Following
+from bulkup.transport import Limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from bulkup.clock import Clock
 from bulkup.events import Subscriber
-from bulkup.http import Transport
 from bulkup.journal import Journal
 from bulkup.terms import Terms
+from bulkup.transport import Transport
 from bulkup.watch import Watch
 
 

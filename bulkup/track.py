@@ -17,11 +17,11 @@ import orjson
 
 from bulkup.clock import Clock
 from bulkup.errors import StepError
-from bulkup.http import Limits, Stream
 from bulkup.model import Again, Failure
 from bulkup.private import shown
 from bulkup.providers.base import Answer, Job, Json
 from bulkup.sse import OversizedEventError, SseDecoder
+from bulkup.transport import Limits, Stream
 
 log = logging.getLogger("bulkup.track")
 

@@ -13,8 +13,8 @@ import orjson
 
 from bulkup.content import Source
 from bulkup.errors import StepError
-from bulkup.http import CONTROL, Body, Limits, Request, Response, Transport
 from bulkup.model import Again, Failure, Form, Inline, Reply, Upload
+from bulkup.transport import CONTROL, Body, Limits, Request, Response, Transport, body_of
 
 log = logging.getLogger("bulkup.transfer")
 
@@ -69,11 +69,6 @@ async def transfer(
     )
     try:
         response = await transport.send(request, limits)
-    except StepError:
-        for part in parts:
-            if part.source.failure is not None:  # the body broke off on our side: say why
-                raise StepError(part.source.failure) from None
-        raise
     finally:
         for part in parts:
             part.source.close(executor)
@@ -92,8 +87,25 @@ def _body(upload: Upload, parts: Sequence[Part], executor: Executor) -> tuple[tu
         case Inline() as inline:
             return (("Content-Type", "application/json"),), _inline(inline, parts[0].source, executor)
         case None:
-            source = parts[0].source
-            return (), Body(source.content.size, lambda: source.chunks(executor))
+            return (), _joined([parts[0].source], executor)
+
+
+def _joined(pieces: Sequence[bytes | Source], executor: Executor) -> Body:
+    """A body of bytes and files, one after the other."""
+    data = [piece if isinstance(piece, bytes) else piece.data for piece in pieces]
+    in_memory = [each for each in data if each is not None]
+    if len(in_memory) == len(pieces):
+        return body_of(*in_memory)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                yield piece
+            else:
+                async for chunk in piece.chunks(executor):
+                    yield chunk
+
+    return Body(sum(len(piece) if isinstance(piece, bytes) else piece.content.size for piece in pieces), chunks)
 
 
 _GROUP = 3
@@ -104,7 +116,8 @@ def _inline(inline: Inline, source: Source, executor: Executor) -> Body:
     opening = orjson.dumps(inline.fields)[:-1] + (b"," if inline.fields else b"")
     head = opening + orjson.dumps(inline.file_field) + b':"'
     tail = b'"}'
-    encoded = (source.content.size + _GROUP - 1) // _GROUP * 4
+    if source.data is not None:
+        return body_of(head, base64.b64encode(source.data), tail)
 
     async def chunks() -> AsyncIterator[bytes]:
         yield head
@@ -117,6 +130,7 @@ def _inline(inline: Inline, source: Source, executor: Executor) -> Body:
                 yield base64.b64encode(data[:whole])
         yield base64.b64encode(rest) + tail
 
+    encoded = (source.content.size + _GROUP - 1) // _GROUP * 4
     return Body(len(head) + encoded + len(tail), chunks)
 
 
@@ -125,31 +139,19 @@ def _form(form: Form, parts: Sequence[Part], executor: Executor) -> tuple[tuple[
     if CONTROL.search(form.content_type or ""):
         raise StepError(Failure("bad_url", "the form's Content-Type makes no sense", Again.NEVER, sent=False))
     boundary = token_hex(16)
-    head = b"".join(
+    pieces: list[bytes | Source] = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"\r\n\r\n{value}\r\n'.encode()
         for name, value in form.fields
-    )
-    heads = [
-        (
+    ]
+    for part in parts:
+        head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(form.file_field)}"; '
             f'filename="{_quoted(part.filename)}"\r\n'
             f"Content-Type: {form.content_type or 'application/octet-stream'}\r\n\r\n"
-        ).encode()
-        for part in parts
-    ]
-    tail = f"--{boundary}--\r\n".encode()
-    length = len(head) + len(tail) + sum(len(h) + p.source.content.size + 2 for h, p in zip(heads, parts, strict=True))
-
-    async def chunks() -> AsyncIterator[bytes]:
-        yield head
-        for file_head, part in zip(heads, parts, strict=True):
-            yield file_head
-            async for chunk in part.source.chunks(executor):
-                yield chunk
-            yield b"\r\n"
-        yield tail
-
-    return (("Content-Type", f"multipart/form-data; boundary={boundary}"),), Body(length, chunks)
+        )
+        pieces += [head.encode(), part.source, b"\r\n"]
+    pieces.append(f"--{boundary}--\r\n".encode())
+    return (("Content-Type", f"multipart/form-data; boundary={boundary}"),), _joined(pieces, executor)
 
 
 def _quoted(name: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
-from bulkup.http import Body, Limits, Request, Response, Stream, Transport
+from bulkup.transport import Body, Limits, Request, Response, Stream, Transport
 
 
 class Watch:
@@ -75,7 +75,7 @@ class Watched:
     def _noted(self, request: Request) -> Request:
         self._watch.requests += 1
         body = request.body
-        if body is None:
+        if body is None or body.pieces is not None:
             return request
         moving = Body(body.length, lambda: self._moving(body.chunks()))
         return replace(request, body=moving)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import hashlib
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import settings
 
 import bulkup
@@ -23,6 +25,13 @@ from bulkup.sandbox import LightReachOptions, Sandbox
 settings.register_profile("same", derandomize=True, deadline=None, database=None)
 settings.register_profile("fuzz", max_examples=int(os.environ.get("EXAMPLES", "2000")), deadline=None, database=None)
 settings.load_profile("fuzz" if "EXAMPLES" in os.environ else "same")
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The standard event loop; where a test is marked ``loops``, uvloop too, on which the command runs."""
+    loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    return loops | {"uvloop": uvloop.new_event_loop} if item.get_closest_marker("loops") else loops
+
 
 QUICK: dict[str, object] = {"retry_for": 0.5, "settle": 0.3, "job_timeout": 5, "drain": 5}
 """Patience for tests: long enough to retry, short enough to fail soon."""

@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from bulkup.cli import main
-from bulkup.http import Body, Http, Limits, Request, Response, Stream
 from bulkup.ledger import Ledger, store
+from bulkup.transport import Body, Limits, Request, Response, Stream
+from bulkup.wire import Wire
 from tests.disk import Disk
 
 METHODS = ("stage", "admit", "finish_run", "release", "put_away")
@@ -94,8 +95,8 @@ class Reaper:
             setattr(Ledger, name, self._around(getattr(Ledger, name), name))
         setattr(Ledger, "write", self._marks(Ledger.write))  # noqa: B010 - mypy takes a method for a constant
         setattr(store, "write", self._within(getattr(store, "write")))  # noqa: B009, B010 - it is imported there
-        self._requests(Http.send)
-        self._streams(Http.stream)
+        self._requests(Wire.send)
+        self._streams(Wire.stream)
 
     def _around(self, method: Callable[..., Any], name: str) -> Callable[..., Any]:
         @wraps(method)
@@ -126,7 +127,7 @@ class Reaper:
         return write
 
     def _requests(self, method: Callable[..., Any]) -> None:
-        async def send(transport: Http, request: Request, limits: Limits) -> Response:
+        async def send(transport: Wire, request: Request, limits: Limits) -> Response:
             self.passes("request", "before")
             number, body = self.seen["request", "before"], request.body
             if body is not None:
@@ -135,7 +136,7 @@ class Reaper:
             self.passes("request", "after", number)
             return response
 
-        setattr(Http, "send", send)  # noqa: B010
+        setattr(Wire, "send", send)  # noqa: B010
 
     async def _halves(self, body: Body, number: int) -> AsyncIterator[bytes]:
         middle, passed = body.length // 2, 0
@@ -152,13 +153,13 @@ class Reaper:
 
     def _streams(self, method: Callable[..., Any]) -> None:
         @asynccontextmanager
-        async def stream(transport: Http, request: Request, limits: Limits) -> AsyncIterator[Stream]:
+        async def stream(transport: Wire, request: Request, limits: Limits) -> AsyncIterator[Stream]:
             self.passes("stream", "before")
             async with method(transport, request, limits) as opened:
                 self.passes("stream", "after")
                 yield opened
 
-        setattr(Http, "stream", stream)  # noqa: B010
+        setattr(Wire, "stream", stream)  # noqa: B010
 
 
 def live(life: Life) -> None:

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from bulkup.errors import StepError
-from bulkup.http import Body, Http, Limits, Request, Response, body_of
+from bulkup.http import Http
 from bulkup.model import Again, Failure
+from bulkup.transport import Body, Limits, Request, Response, body_of
 from bulkup.watch import Watch, Watched
+from bulkup.wire import Wire
 
 SECRET = "5f0c3e"  # noqa: S105 - a test's
 QUERY = f"?X-Amz-Signature={SECRET}"
@@ -26,6 +28,19 @@ REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\nno way"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 Script = Callable[["Peer"], Awaitable[None]]
+Client = Http | Wire
+
+CLIENTS: list[type[Client]] = [Http]
+"""Whose turn it is."""
+
+
+pytestmark = pytest.mark.loops
+
+
+@pytest.fixture(params=[Http, Wire], ids=["aiohttp", "wire"], autouse=True)
+def turn(request: pytest.FixtureRequest) -> None:
+    """All that follows holds for both clients."""
+    CLIENTS[:] = [request.param]
 
 
 class Peer:
@@ -109,9 +124,9 @@ async def serving(script: Script) -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def exchanging(script: Script) -> AsyncIterator[tuple[Http, Server]]:
+async def exchanging(script: Script) -> AsyncIterator[tuple[Client, Server]]:
     """A client and its server."""
-    async with serving(script) as server, Http() as http:
+    async with serving(script) as server, CLIENTS[0]() as http:
         yield http, server
 
 
@@ -130,7 +145,7 @@ def put(url: str, content: Body | None = None) -> Request:
     return Request("PUT", url, (("Content-Type", "application/pdf"),), content or body_of(b"content"))
 
 
-async def failed(http: Http, request: Request, limits: Limits = QUICK) -> Failure:
+async def failed(http: Client, request: Request, limits: Limits = QUICK) -> Failure:
     """Send what must fail; says how it did, and that nothing of the URL's query came along."""
     with pytest.raises(StepError) as caught:
         await http.send(request, limits)
@@ -294,7 +309,7 @@ async def test_refused_connection() -> None:
     """Nobody listens: the request surely never left."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    async with Http() as http:
+    async with CLIENTS[0]() as http:
         failure = await failed(http, put(f"http://127.0.0.1:{port}/key{QUERY}"))
         assert (failure.code, failure.sent, failure.again) == ("unreachable", False, Again.SAME)
         assert "127.0.0.1" in failure.text
@@ -302,7 +317,7 @@ async def test_refused_connection() -> None:
 
 async def test_unknown_host() -> None:
     """A name that does not resolve: the request surely never left."""
-    async with Http() as http:
+    async with CLIENTS[0]() as http:
         failure = await failed(http, put(f"http://no-such-host.invalid/key{QUERY}"))
         assert (failure.code, failure.sent) == ("unreachable", False)
 
@@ -336,7 +351,7 @@ async def test_plain_server_behind_https() -> None:
 )
 async def test_url_that_makes_no_sense(url: str) -> None:
     """Nothing was sent, and nothing will be."""
-    async with Http() as http:
+    async with CLIENTS[0]() as http:
         failure = await failed(http, put(f"{url}{QUERY}"))
         assert (failure.code, failure.sent, failure.again) == ("bad_url", False, Again.NEVER)
 
@@ -459,7 +474,7 @@ async def test_body_that_fails() -> None:
             got += len(data)
 
     async with exchanging(script) as (http, server):
-        assert (await failed(http, put(server.url, Body(400_000, chunks)), Limits(1, 60, 60))).code == "no_answer"
+        assert (await failed(http, put(server.url, Body(400_000, chunks)), Limits(1, 60, 60))).code == "file_changed"
         await server.ended.wait()
         assert got <= 300_000
 
@@ -518,7 +533,7 @@ async def test_refusal_with_a_reset(read: int) -> None:
     """
     statuses: list[int | str] = []
     with refusing(read) as url:
-        async with Http() as http:
+        async with CLIENTS[0]() as http:
             for _ in range(20):
                 try:
                     answer = await http.send(put(url, body()), QUICK)
@@ -709,9 +724,9 @@ async def test_stream_that_breaks() -> None:
     """A stream that is cut off raises; one that ends, ends."""
 
     async def script(peer: Peer) -> None:
-        path = (await peer.head()).split()[1]
-        length = b"Content-Length: 10\r\n" if path.startswith(b"/cut") else b"Content-Length: 3\r\n"
-        peer.answer(b"HTTP/1.1 200 OK\r\n" + length + b"\r\none")
+        while b"/cut" not in await peer.head():
+            peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none")
+        peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\none")
 
     async with exchanging(script) as (http, server):
         async with http.stream(Request("GET", f"http://127.0.0.1:{server.port}/end"), QUICK) as stream:

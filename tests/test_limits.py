@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 import bulkup.run
-from bulkup.http import Limits, Request, Response, Stream
 from bulkup.sandbox import Faults, Rule, Sandbox
+from bulkup.transport import Limits, Request, Response, Stream
 from tests.conftest import Archive
 from tests.test_ends import fault
 
@@ -128,7 +128,7 @@ async def test_a_run_in_which_nothing_moves_says_so_and_ends(archive: Archive, m
     deadlines: dict[str, Any] = {"timeout": 0.05, "connect_timeout": 0.05, "stall_timeout": 0.05, "retry_for": 0.1}
     async with Sandbox() as sandbox:
         with monkeypatch.context() as patched:
-            patched.setattr(bulkup.run, "Http", _Hung)
+            patched.setattr(bulkup.run, "carrier", _Hung)
             summary = await archive.upload(sandbox, **deadlines)
         assert (summary.pending, summary.exit_code) == (1, 1)
         (notice,) = [text for text in archive.notices() if "nothing has moved" in text]

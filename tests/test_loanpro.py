@@ -18,7 +18,6 @@ import bulkup
 from bulkup.api import Api
 from bulkup.client import Client
 from bulkup.clock import Clock
-from bulkup.http import Http, Limits
 from bulkup.ledger import Fate
 from bulkup.model import Content, Document
 from bulkup.providers.base import Adapter, Outgoing
@@ -30,6 +29,8 @@ from bulkup.schedule import Backoff
 from bulkup.terms import Terms
 from bulkup.track import Following, Tracker
 from bulkup.traffic import Traffic
+from bulkup.transport import Limits
+from bulkup.wire import Wire
 from tests.conftest import Archive
 from tests.test_lightreach_documents import Vendor
 from tests.test_resume import rewind
@@ -100,7 +101,7 @@ def _requests(stream: bytes) -> list[Sent]:
 async def client_of(adapter: Adapter, clock: Clock | None = None) -> AsyncIterator[Client]:
     """As `bulkup.connect`, of an adapter with settings of its own."""
     clock, backoff = clock or Clock(), Backoff(patience=0.5)
-    async with Http() as transport:
+    async with Wire() as transport:
         yield Client(
             Api(
                 adapter,

@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bulkup.errors import StepError
-from bulkup.http import Http, Limits, Request
 from bulkup.model import Form
 from bulkup.transfer import _form
+from bulkup.transport import Limits, Request
+from bulkup.wire import Wire
 
 LIMITS = Limits(connect=20, answer=20, stall=20)
 
@@ -36,7 +37,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 async def refused(request: Request) -> None:
     """It is not sent, and the refusal shows nothing of it."""
-    async with Http() as http:
+    async with Wire() as http:
         with pytest.raises(StepError) as caught:
             await http.send(request, LIMITS)
     assert (caught.value.failure.code, caught.value.failure.sent) == ("bad_url", False)
@@ -87,7 +88,7 @@ def test_no_form_carries_another_header() -> None:
 
 async def test_an_answer_without_end_is_given_up() -> None:
     """A body longer than anybody needs counts as lost, and is not kept."""
-    async with listening(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000) as (host, _), Http() as http:
+    async with listening(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000) as (host, _), Wire() as http:
         with pytest.raises(StepError, match="longer than 1000 bytes"):
             await http.send(Request("GET", f"http://{host}/", most=1000), LIMITS)
         whole = await http.send(Request("GET", f"http://{host}/", most=100_000), LIMITS)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +15,9 @@ import trustme
 
 import bulkup
 from bulkup.sandbox import Sandbox
+from bulkup.tls import trusting
+from bulkup.transport import Limits, Request
+from bulkup.wire import Wire
 from tests.conftest import Archive
 from tests.process import bulkup as command
 from tests.test_conformance import fill, send, started
@@ -154,3 +160,28 @@ async def test_a_base_url_without_tls_is_for_this_machine_only(archive: Archive,
     async with Sandbox() as sandbox:
         with pytest.raises(bulkup.ConfigError, match="--base-url: must begin with https://"):
             await archive.upload(sandbox, base_url=f"http://{host}/lightreach")
+
+
+@pytest.mark.loops
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_new_connection_resumes_the_last_session(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    """Connections that are not kept, such as those to a URL for one use, spare the handshake its certificates."""
+    authority, resumed = trustme.CA(), list[bool]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        resumed.append(writer.get_extra_info("ssl_object").session_reused)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    context = served_by(authority)
+    context.minimum_version = context.maximum_version = version
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    url = f"https://localhost:{server.sockets[0].getsockname()[1]}/"
+    async with Wire(trusting(written(authority, tmp_path / "ca.pem"))) as wire:
+        for _ in range(3):
+            assert (await wire.send(Request("GET", url, fresh=True), Limits())).status == 200
+    server.close()
+    assert resumed == [False, True, True]

@@ -16,11 +16,11 @@ import pytest
 
 from bulkup.clock import Clock
 from bulkup.errors import StepError
-from bulkup.http import Limits, Response, Stream
 from bulkup.model import Again, Failure
 from bulkup.providers.base import Answer, Job, Json
 from bulkup.providers.lightreach import _ended
 from bulkup.track import Following, Tracker
+from bulkup.transport import Limits, Response, Stream
 
 COMPLETE = {"type": "complete", "documents": []}
 VARIANTS = {"type": "imageVariantsReady", "documents": []}

@@ -36,7 +36,7 @@ async def behind_tls(sandbox: Sandbox, tls: ssl.SSLContext) -> AsyncIterator[str
         busy.add(asyncio.current_task())
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            await asyncio.gather(_pipe(reader, inner_writer), _pipe(inner_reader, writer))
+            await asyncio.gather(pipe(reader, inner_writer), pipe(inner_reader, writer))
         finally:
             inner_writer.close()
             writer.close()
@@ -52,7 +52,8 @@ async def behind_tls(sandbox: Sandbox, tls: ssl.SSLContext) -> AsyncIterator[str
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass on what comes until it ends."""
     with suppress(OSError):
         while data := await reader.read(65_536):
             writer.write(data)

@@ -1,0 +1,155 @@
+"""The answers that come over one connection, one after the other, out of the bytes as they come. No I/O."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import httptools
+
+from bulkup.transport import ERROR, MOST_OF_AN_ERROR, Response
+
+_MOST_OF_A_HEAD = 64 * 1024
+_LONG_HEAD = "the answer's headers are too long"
+_FINAL = 200
+_WITHOUT_BODY = frozenset({204, 304})
+
+
+@lru_cache(256)
+def _lower(name: bytes) -> str:
+    return name.lower().decode("latin-1")
+
+
+class Answer:
+    """The answer that is expected now.
+
+    Attributes:
+        status: once the head is complete; until then 0.
+        headers: names in lower case; of a repeated one the last.
+        waiting: bytes of its body that nobody took yet.
+        began: something of it came.
+        headed: its head is complete.
+        complete: all of it came, or as much of a refusal as anybody reads.
+        problem: why there will be nothing more of it, in words.
+        keeps_alive: another may follow on this connection.
+    """
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self.expect(0)
+
+    def expect(self, most: int | None) -> None:
+        """A request was sent.
+
+        Args:
+            most: the longest body of a success, in bytes; None: it may have no end.
+        """
+        self._most = most
+        self._length = self._head_length = self._unheaded = 0
+        self._parts: list[bytes] = []
+        self.status = self.waiting = 0
+        self.headers: dict[str, str] = {}
+        self.began = self.headed = self.complete = self.keeps_alive = False
+        self.problem: str | None = None
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes."""
+        if self.complete:  # nobody asked for these
+            self.keeps_alive = False
+            return
+        self.began = True
+        if not self.headed:
+            self._unheaded += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.keeps_alive = False
+            if not self.complete:
+                self.problem = self.problem or "the answer is not HTTP"
+        if not self.headed and self._unheaded > _MOST_OF_A_HEAD:
+            self.problem = _LONG_HEAD
+
+    def end(self) -> None:
+        """The connection was closed by the server: that ends an answer that says no length (RFC 9112, 6.3)."""
+        framed = "content-length" in self.headers or "transfer-encoding" in self.headers
+        if self.complete:
+            return
+        if self.headed and not framed and self.status not in _WITHOUT_BODY:
+            self.complete, self.keeps_alive = True, False
+        elif self.problem is None:
+            self.problem = (
+                "the connection broke in the middle of the answer"
+                if self.began
+                else "the server closed the connection without an answer"
+            )
+
+    @property
+    def endless(self) -> bool:
+        """Whether it is a success that may have no end."""
+        return self._most is None and self.headed and self.status < ERROR
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more of it is to be waited for."""
+        return self.complete or self.problem is not None
+
+    @property
+    def length(self) -> int:
+        """Bytes of its body that came so far."""
+        return self._length
+
+    def take(self) -> bytes:
+        """What came of its body since the last time."""
+        if not self._parts:
+            return b""
+        taken = b"".join(self._parts)
+        self._parts.clear()
+        self.waiting = 0
+        return taken
+
+    def whole(self) -> Response:
+        """The answer with its body."""
+        return Response(self.status, self.headers, self.take())
+
+    # --- what httptools calls -------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Another answer begins: after one that was complete, nobody asked for it."""
+        if self.complete:
+            self.keeps_alive = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header, or trailer."""
+        self._head_length += len(name) + len(value)
+        if self._head_length > _MOST_OF_A_HEAD:
+            self.problem = _LONG_HEAD
+        elif not self.headed:
+            self.headers[_lower(name)] = value.decode("utf-8", "surrogateescape")
+
+    def on_headers_complete(self) -> None:
+        """The end of a head; an interim answer (RFC 9110, 15.2) is passed over."""
+        if self.complete:
+            return
+        status = self._parser.get_status_code()
+        if status < _FINAL:
+            self.headers.clear()
+            return
+        self.status, self.headed = status, True
+        self.keeps_alive = self._parser.should_keep_alive()
+
+    def on_body(self, data: bytes) -> None:
+        """Some of the body."""
+        if self.complete or self.problem is not None:
+            return
+        self._parts.append(data)
+        self.waiting += len(data)
+        self._length += len(data)
+        if self.status >= ERROR:
+            if self._length >= MOST_OF_AN_ERROR:
+                self.complete, self.keeps_alive = True, False
+        elif self._most is not None and self._length > self._most:
+            self.problem = f"the answer is longer than {self._most} bytes"
+
+    def on_message_complete(self) -> None:
+        """The end of an answer."""
+        if self.headed and self.problem is None:
+            self.complete = True

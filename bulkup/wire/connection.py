@@ -1,0 +1,292 @@
+"""One connection, and the exchanges that follow each other on it.
+
+What it guards against:
+
+* An answer may come while the body is still going out. A refusal is taken at its word, and the connection closed; a
+  success before the last byte proves nothing and counts as lost. A refusal with a reset behind it is still read.
+* A connection is used again only if the answer ended where it said, nothing came after it, and the whole request was
+  sent. Whatever is cancelled, fails or comes unasked closes it.
+* Each wait has a deadline, moved by each byte; one timer serves all of them, and the connection's idleness too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from typing import Any, cast
+
+import anyio
+import anyio.lowlevel
+
+from bulkup.transport import ERROR, PATIENCE, PIECE, SLOWEST, Body, Limits, Response, no_answer
+from bulkup.wire.answer import Answer
+from bulkup.wire.head import Origin
+
+_IDLE = 15.0
+"""Seconds after which an unused connection is closed: servers close theirs after 20 to 75."""
+
+_QUEUED = 256 * 1024
+"""Bytes of an endless answer that may wait for whoever reads it."""
+
+_SALVAGED = 64 * 1024
+
+
+class Connection(asyncio.Protocol):
+    """A connection to one server, for one exchange at a time.
+
+    Args:
+        origin: where it leads.
+
+    Attributes:
+        fresh: it was not used before its last exchange.
+    """
+
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+        self.fresh = True
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._answer = Answer()
+        self._kernel = select.poll()
+        self._closed = False
+        self._busy = False
+        self._limits = Limits()
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._latest = 0.0  # when an answer must have come that trickles
+        self._news: asyncio.Future[None] | None = None  # of the answer
+        self._room: asyncio.Future[None] | None = None  # for the next piece of the body
+        self._sending: anyio.CancelScope | None = None
+        self._given = True  # the whole request is in the transport's hands
+        self._full = False  # it holds bytes that the kernel did not take yet
+
+    # --- an exchange ----------------------------------------------------------------------------------------------
+
+    async def exchange(self, head: bytes, body: Body | None, limits: Limits, most: int) -> Response:
+        """Send a request, and read its whole answer.
+
+        Args:
+            most: the longest body of a success, in bytes.
+
+        Raises:
+            StepError: ``no_answer``; or what the body raises.
+        """
+        answer = self._expect(limits, most)
+        if body is not None and body.pieces is None:
+            await self._stream(head, body)
+        else:
+            self._write((head, *body.pieces) if body is not None and body.pieces else (head,), given=True)
+        while not answer.complete:
+            await self._more()
+        self._busy = False
+        if not self._all_sent and answer.status < ERROR:
+            raise no_answer(f"HTTP {answer.status} came before all bytes were sent, so it proves nothing")
+        return answer.whole()
+
+    async def follow(self, head: bytes, limits: Limits) -> Response:
+        """Send a request whose answer may have no end: `chunks` gives its body, but that of a refusal is read whole."""
+        answer = self._expect(limits, None)
+        self._write((head,), given=True)
+        while not (answer.complete or answer.endless):
+            await self._more()
+        return Response(answer.status, answer.headers, b"") if answer.endless else answer.whole()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body of the endless answer that `follow` began.
+
+        Raises:
+            StepError: ``no_answer``, when it breaks, or nothing comes for the stall limit.
+        """
+        answer = self._answer
+        while answer.endless:
+            if answer.waiting:
+                yield answer.take()
+            elif answer.complete:
+                return
+            else:
+                self._transport.resume_reading()
+                self._move(self._limits.stall)
+                await self._more()
+
+    def _expect(self, limits: Limits, most: int | None) -> Answer:
+        self._limits = limits
+        self._busy = True
+        self._answer.expect(most)
+        return self._answer
+
+    async def _stream(self, head: bytes, body: Body) -> None:
+        """Send a body piece by piece, as the network takes them."""
+        left = body.length
+        self._write((head,), given=not left)
+        try:
+            with anyio.CancelScope() as self._sending:  # an answer or the deadline ends also a wait for our own bytes
+                async for chunk in body.chunks():
+                    for start in range(0, len(chunk), PIECE):
+                        piece = chunk[start : start + PIECE] if len(chunk) > PIECE else chunk
+                        await self._room_for_more()
+                        left -= len(piece)
+                        self._write((piece,), given=left <= 0)
+        finally:
+            self._sending = None
+
+    async def _room_for_more(self) -> None:
+        # an answer that came is read before a write can fail, since a refusal often closes the connection: the event
+        # loop looks at its sockets in the first round and reads them by the end of the second
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        if self._full:
+            self._room = self._loop.create_future()
+            await self._room
+
+    async def _more(self) -> None:
+        """Wait until something of the answer comes; raises `StepError` when nothing will."""
+        if self._answer.problem is not None:
+            raise no_answer(self._answer.problem)
+        self._news = self._loop.create_future()
+        await self._news
+
+    # --- between exchanges ----------------------------------------------------------------------------------------
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another exchange may follow the last one."""
+        answer = self._answer
+        return answer.complete and answer.keeps_alive and self._all_sent and not self._closed
+
+    def rest(self) -> None:
+        """Nobody uses it for now: it closes itself after a while."""
+        self._busy = self.fresh = False
+        self._move(_IDLE)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is still open, as far as anybody can know."""
+        if self._closed or self._transport.is_closing():
+            return False
+        return not self._kernel.poll(0)  # no end, and no bytes that nobody asked for
+
+    @property
+    def tls(self) -> Any:
+        """The `ssl.SSLObject`; None without TLS."""
+        return self._transport.get_extra_info("ssl_object")
+
+    def close(self) -> None:
+        """Close it at once, whatever is under way."""
+        if not self._closed:
+            self._transport.abort()
+            self._end("the connection was closed")
+
+    # --- what asyncio calls ---------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It stands."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=1, low=0)  # so that it says when the kernel took all
+        self._kernel.register(self._descriptor, select.POLLIN | select.POLLHUP | select.POLLERR)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        answer = self._answer
+        if not self._busy:  # nobody asked
+            self.close()
+            return
+        headed = answer.headed
+        answer.feed(data)
+        if answer.over:
+            self._wake()
+        elif answer.endless:
+            if answer.waiting > _QUEUED:
+                self._transport.pause_reading()
+            self._wake()
+        elif answer.headed:
+            if not headed:
+                self._latest = self._loop.time() + self._limits.answer + PATIENCE
+            latest = self._latest + answer.length / SLOWEST
+            self._move(min(self._limits.stall, latest - self._loop.time()))
+
+    def pause_writing(self) -> None:
+        """The kernel did not take all bytes yet."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """The kernel took them."""
+        self._full = False
+        if self._busy:
+            self._move(self._limits.answer if self._given else self._limits.stall)
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """It is closed."""
+        if self._closed:
+            return
+        if error is None:
+            self._answer.end()
+        elif self.tls is None and self._busy:
+            self._salvage()
+        self._end("the connection broke" + (f" ({type(error).__name__})" if error is not None else ""))
+
+    def _salvage(self) -> None:
+        """Read what had come before a write failed: a refusal with a reset behind it."""
+        with suppress(OSError):
+            while not self._answer.complete and (data := os.read(self._descriptor, _SALVAGED)):
+                self._answer.feed(data)
+
+    # --- helpers --------------------------------------------------------------------------------------------------
+
+    @property
+    def _descriptor(self) -> int:
+        return int(self._transport.get_extra_info("socket").fileno())
+
+    @property
+    def _all_sent(self) -> bool:
+        return self._given and not self._full
+
+    def _write(self, pieces: Sequence[bytes], *, given: bool) -> None:
+        self._given = given
+        if len(pieces) == 1:
+            self._transport.write(pieces[0])
+        else:
+            self._transport.writelines(pieces)
+        self._move(self._limits.answer if self._all_sent else self._limits.stall)
+
+    def _end(self, why: str) -> None:
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._answer.over:
+            self._answer.problem = why
+        self._wake()
+
+    def _wake(self) -> None:
+        """There is news, which ends also the sending."""
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+        if self._sending is not None:
+            self._sending.cancel()
+
+    def _move(self, seconds: float) -> None:
+        """Move the deadline of what is waited for."""
+        self._deadline = self._loop.time() + seconds
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._deadline, self._look)
+        elif self._deadline < self._timer.when():
+            self._timer.cancel()
+            self._timer = self._loop.call_at(self._deadline, self._look)
+
+    def _look(self) -> None:
+        """The timer rang: time is over, unless the deadline moved meanwhile."""
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._look)
+            return
+        if self._busy and not self._answer.over:
+            self._answer.problem = self._overdue()
+        self.close()
+
+    def _overdue(self) -> str:
+        if self._answer.endless:
+            return f"the stream was silent for {self._limits.stall:g} s"
+        return f"no answer within {self._limits.answer:g} s" if self._all_sent else "no byte moved in time"
