@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from urllib.request import getproxies
 
-from bulkup.http import Http
 from bulkup.tls import Resuming
 from bulkup.transport import Transport
 from bulkup.wire import Wire
@@ -18,4 +17,8 @@ def carrier(tls: Resuming) -> AbstractAsyncContextManager[Transport]:
         tls: whom connections trust.
     """
     proxy = getproxies().get("https")
-    return Wire(tls) if proxy is None else Http(tls, proxy)
+    if proxy is None:
+        return Wire(tls)
+    from bulkup.http import Http  # noqa: PLC0415 - a quarter of a second that few need
+
+    return Http(tls, proxy)

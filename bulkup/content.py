@@ -16,7 +16,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -158,13 +158,31 @@ def _look(path: str, digests: frozenset[str], magic: bytes, root: str | None) ->
                 _begins(path, file.read(_HEAD), magic)
             content = Content(measured.st_size, measured.st_mtime_ns)
             return Source(path, content, _identity(measured), digests, root=root)
-    reader = _Reader(path, _identity(measured), digests, root)
-    try:
-        data = reader.read()
-        _begins(path, data, magic)
-        return Source(path, reader.content(), _identity(measured), digests, data, root=root)
-    finally:
-        reader.close()
+        expected = _identity(measured)
+        descriptor = os.open(path, _READ) if root is None else _open_below(root, path)
+        try:
+            data = _read(descriptor, measured.st_size)
+            # of the open file, after the reading: it is the one that was looked at, and nobody wrote to it meanwhile
+            _compare(path, os.fstat(descriptor), expected)
+        finally:
+            os.close(descriptor)
+        if len(data) != measured.st_size:
+            raise _changed(path)
+    _begins(path, data, magic)
+    hashes = {name: _HASHES[name](data, usedforsecurity=False).hexdigest() for name in digests}
+    content = Content(measured.st_size, measured.st_mtime_ns, **hashes)
+    return Source(path, content, expected, digests, data, root=root)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    """So many bytes, or fewer if there are no more; and one more if there are."""
+    data = os.read(descriptor, size + 1)
+    while 0 < len(data) < size and (more := os.read(descriptor, size + 1 - len(data))):
+        data += more
+    return data
+
+
+_HASHES: Mapping[str, Callable[..., _Hash]] = {"md5": hashlib.md5, "sha256": hashlib.sha256}
 
 
 def _regular(path: str, measured: os.stat_result) -> None:
@@ -224,7 +242,7 @@ class _Reader:
         self._path = path
         self._root = root
         self._expected = expected
-        self._hashes: dict[str, _Hash] = {name: hashlib.new(name, usedforsecurity=False) for name in digests}
+        self._hashes: dict[str, _Hash] = {name: _HASHES[name](usedforsecurity=False) for name in digests}
         self.left = expected[0]
         self._busy = Lock()
         self._closed = False

@@ -48,7 +48,7 @@ from bulkup.traffic import Traffic
 from bulkup.transport import Transport
 from bulkup.watch import Watch, Watched
 
-_FILE_THREADS = 8
+_FILE_THREADS = 2
 _LOOK_EVERY = 0.2
 """Seconds between two looks at what a run has cost so far, and at whether anything moves."""
 _STOPPED_FOR = 5.0
@@ -198,7 +198,7 @@ class Run:
     async def _lane(self, adapter: Adapter, tools: Tools, ledger: LedgerReader) -> None:
         """One vendor's feeder, workers and finishers."""
         terms = self._terms
-        limit = anyio.Semaphore(max(terms.transfers, terms.concurrency))
+        limit = anyio.Semaphore(max(terms.transfers, terms.concurrency), fast_acquire=True)
         api = Api(
             adapter,
             self._transport,
@@ -206,7 +206,7 @@ class Run:
             backoff=terms.backoff,
             clock=self._clock,
             tracker=Tracker(terms.following, terms.limits, self._clock),
-            asking=anyio.Semaphore(terms.concurrency),
+            asking=anyio.Semaphore(terms.concurrency, fast_acquire=True),
             traffic=Traffic(adapter.name, terms, self._clock, self._emit),
         )
         async with task_group() as finishers:

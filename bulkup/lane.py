@@ -78,7 +78,7 @@ class Lane:
         self._courier = Courier(tools, fan_out)
         self._start_soon = start_soon
         self._refusals: dict[str, int] = {}
-        self._tracked = anyio.Semaphore(tools.terms.tracked)
+        self._tracked = anyio.Semaphore(tools.terms.tracked, fast_acquire=True)
 
     def stop(self, reason: Failure | None = None) -> None:
         """Take no more batches; what is in flight goes on."""

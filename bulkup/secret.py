@@ -9,6 +9,7 @@ import re
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
@@ -31,12 +32,7 @@ class SignedUrl:
     @property
     def origin(self) -> str:
         """Scheme, host and port, the part that is safe to show."""
-        try:
-            parts = urlsplit(self.value)
-        except ValueError:  # what can't be read is not shown at all
-            return ""
-        host = parts.netloc.rpartition("@")[2]
-        return f"{parts.scheme}://{host}"
+        return _origin(_start(self.value))
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -54,7 +50,8 @@ class SignedUrl:
         Args:
             base_url: of the vendor that gave the URL.
         """
-        return _scheme(self.value) == "https" or (is_plain_loopback(self.value) and is_plain_loopback(base_url))
+        origin = self.origin
+        return origin.startswith("https://") or (is_plain_loopback(origin) and is_plain_loopback(base_url))
 
     def __repr__(self) -> str:
         return f"SignedUrl({self.origin}/{REDACTED})"
@@ -62,6 +59,25 @@ class SignedUrl:
     __str__ = __repr__
 
 
+_AUTHORITY = re.compile(r"[^/?#]*//[^/?#]*")
+
+
+def _start(url: str) -> str:
+    """A URL up to its path: of all the URLs of a store the same, so that what follows is done once for each."""
+    found = _AUTHORITY.match(url)
+    return url if found is None else found[0]
+
+
+@lru_cache(256)
+def _origin(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # what can't be read is not shown at all
+        return ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+@lru_cache(256)
 def is_plain_loopback(url: str) -> bool:
     """Whether a URL is HTTP without TLS to this very machine: 127.0.0.0/8, ::1 or ``localhost``."""
     if _scheme(url) != "http":

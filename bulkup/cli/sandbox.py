@@ -10,8 +10,6 @@ import typer
 
 from bulkup.cli import options
 from bulkup.errors import UsageError
-from bulkup.sandbox import Faults
-from bulkup.sandbox.serve import serve
 
 
 def sandbox(
@@ -33,6 +31,10 @@ def sandbox(
 
     Example: bulkup sandbox --port 8420
     """
+    # the stand-ins' server is no business of the other commands, and takes long to load
+    from bulkup.sandbox import Faults  # noqa: PLC0415
+    from bulkup.sandbox.serve import serve  # noqa: PLC0415
+
     options.configure_logging(verbose)
 
     async def main() -> None:

@@ -27,7 +27,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable, DropTable
 
 from bulkup.ledger.schema import documents, former_documents, incoming, runs
@@ -193,8 +193,7 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
     ).where(literal(True))  # noqa: FBT003 - SQLite needs a WHERE between a SELECT and its ON CONFLICT
     target = [*names, "manifest", "admitted_by", "run_id", "state", "stage", "error_code", "error", "finished_at"]
     target += ["retriable", "alone", "attempts"]
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(documents).from_select(target, new)
+    statement = sqlite.insert(documents).from_select(target, new)
     told = statement.excluded
     old = documents.c
     failed = old.state == State.FAILED.value

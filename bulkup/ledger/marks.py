@@ -1,12 +1,27 @@
-"""What can happen to a document, as data: each mark is one fixed UPDATE, so a batch of them is one transaction."""
+"""What can happen to a document, as data. Marks of one kind are one statement, and a batch of them one transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 
-from sqlalchemy import Connection, Text, bindparam, func, insert, literal, null, select, update
+import orjson
+from sqlalchemy import (
+    Connection,
+    Insert,
+    Subquery,
+    Update,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+    update,
+)
 
 from bulkup.ledger.schema import Fate, documents, former_documents
 from bulkup.model import Content, Stage, State
@@ -104,164 +119,145 @@ class GivenUp:
 
 Mark = Initiated | Answered | Stored | Measured | Ended | Reset | GivenUp
 
-_by_id = documents.c.id == bindparam("_id")
 
+def _given(*names: str) -> Subquery:
+    """Rows that come as one parameter, an array of arrays in JSON: one statement serves them all."""
+    each = func.json_each(bindparam("rows")).table_valued("value")
+    values = [func.json_extract(each.c.value, f"$[{index}]").label(name) for index, name in enumerate(names)]
+    return select(*values).subquery("given")
+
+
+def _set(given: Subquery, **values: object) -> Update:
+    """Change the rows with the given ids."""
+    return update(documents).where(documents.c.id == given.c.id).values(**values)
+
+
+_initiated = _given("id", "run_id", "at", "flow", "size", "mtime_ns", "md5", "sha256")
+_INITIATED = _set(
+    _initiated,
+    state=literal(State.INITIATED.value),
+    run_id=_initiated.c.run_id,
+    initiated_at=_initiated.c.at,
+    flow=_initiated.c.flow,
+    size=_initiated.c.size,
+    mtime_ns=_initiated.c.mtime_ns,
+    md5=_initiated.c.md5,
+    sha256=_initiated.c.sha256,
+    attempts=documents.c.attempts + 1,
+    retriable=literal(True),  # noqa: FBT003 - a column's value
+    job_id=null(),
+    document_id=null(),
+    stored_at=null(),
+    finished_at=null(),
+    stage=null(),
+    error_code=null(),
+    error=null(),
+)
 _RETIRE = insert(former_documents).from_select(
     ["document", "document_id", "md5", "replaced_by", "replaced_at"],
-    select(documents.c.id, documents.c.document_id, documents.c.md5, bindparam("_run"), bindparam("_at")).where(
-        _by_id, documents.c.document_id.is_not(None)
+    select(documents.c.id, documents.c.document_id, documents.c.md5, _initiated.c.run_id, _initiated.c.at).where(
+        documents.c.id == _initiated.c.id, documents.c.document_id.is_not(None)
     ),
 )
 
-_INITIATED = (
-    update(documents)
-    .where(_by_id)
-    .values(
-        state=literal(State.INITIATED.value),
-        run_id=bindparam("_run"),
-        initiated_at=bindparam("_at"),
-        flow=bindparam("_flow"),
-        size=bindparam("_size"),
-        mtime_ns=bindparam("_mtime_ns"),
-        md5=bindparam("_md5"),
-        sha256=bindparam("_sha256"),
-        attempts=documents.c.attempts + 1,
-        retriable=literal(True),  # noqa: FBT003 - a column's value
-        job_id=null(),
-        document_id=null(),
-        stored_at=null(),
-        finished_at=null(),
-        stage=null(),
-        error_code=null(),
-        error=null(),
-    )
-)
-_ANSWERED = (
-    update(documents)
-    .where(_by_id)
-    .values(job_id=bindparam("_job_id"), document_id=bindparam("_document_id"), orphan=null())
-)
+_answered = _given("id", "job_id", "document_id")
+_ANSWERED = _set(_answered, job_id=_answered.c.job_id, document_id=_answered.c.document_id, orphan=null())
+
+_given_up = _given("id", "orphan", "fate")
 _REPLACE_ORPHAN = insert(former_documents).from_select(
     ["document", "document_id", "replaced_by", "replaced_at", "fate"],
     select(
         documents.c.id,
-        bindparam("_orphan", type_=Text),
+        _given_up.c.orphan,
         documents.c.run_id,
         func.coalesce(documents.c.initiated_at, ""),
-        bindparam("_fate", type_=Text),
-    ).where(_by_id),
+        _given_up.c.fate,
+    ).where(documents.c.id == _given_up.c.id),
 )
-_NO_ORPHAN = update(documents).where(_by_id).values(orphan=null())
-_INIT_LOST = update(documents).where(_by_id).values(orphan=func.coalesce(documents.c.orphan, literal("")))
-_STORED = (
-    update(documents)
-    .where(_by_id)
-    .values(
-        state=literal(State.STORED.value),
-        stored_at=bindparam("_at"),
-        md5=bindparam("_md5"),
-        sha256=bindparam("_sha256"),
-    )
+_NO_ORPHAN = _set(_given_up, orphan=null())
+
+_stored = _given("id", "at", "md5", "sha256")
+_STORED = _set(
+    _stored, state=literal(State.STORED.value), stored_at=_stored.c.at, md5=_stored.c.md5, sha256=_stored.c.sha256
 )
-_MEASURED = update(documents).where(_by_id).values(md5=bindparam("_md5"), sha256=bindparam("_sha256"))
-_ENDED = (
-    update(documents)
-    .where(_by_id)
-    .values(
-        state=bindparam("_state"),
-        run_id=bindparam("_run"),
-        finished_at=bindparam("_at"),
-        stage=bindparam("_stage"),
-        error_code=bindparam("_code"),
-        error=bindparam("_text"),
-        retriable=bindparam("_retriable"),
-    )
+
+_measured = _given("id", "md5", "sha256")
+_MEASURED = _set(_measured, md5=_measured.c.md5, sha256=_measured.c.sha256)
+
+_reset = _given("id", "run_id")
+_RESET = _set(
+    _reset,
+    state=literal(State.PENDING.value),
+    run_id=_reset.c.run_id,
+    orphan=func.coalesce(documents.c.document_id, documents.c.orphan),
+    job_id=null(),
+    document_id=null(),
+    stored_at=null(),
 )
-_IDENTIFIED = update(documents).where(_by_id).values(document_id=bindparam("_document_id"))
-_RESET = (
-    update(documents)
-    .where(_by_id)
-    .values(
-        state=literal(State.PENDING.value),
-        run_id=bindparam("_run"),
-        orphan=func.coalesce(documents.c.document_id, documents.c.orphan),
-        job_id=null(),
-        document_id=null(),
-        stored_at=null(),
-    )
+
+_ended = _given("id", "run_id", "at", "state", "document_id", "stage", "code", "text", "retriable", "init_lost")
+_ENDED = _set(
+    _ended,
+    state=_ended.c.state,
+    run_id=_ended.c.run_id,
+    finished_at=_ended.c.at,
+    document_id=func.coalesce(_ended.c.document_id, documents.c.document_id),
+    stage=_ended.c.stage,
+    error_code=_ended.c.code,
+    error=_ended.c.text,
+    retriable=_ended.c.retriable,
+    orphan=case((_ended.c.init_lost == 1, func.coalesce(documents.c.orphan, literal(""))), else_=documents.c.orphan),
 )
+
+_STATEMENTS: Mapping[type[Mark], Sequence[Insert | Update]] = {
+    # a document that the vendor made for the row before stays in the row's history
+    Initiated: (_RETIRE, _INITIATED),
+    Answered: (_ANSWERED,),
+    Stored: (_STORED,),
+    Measured: (_MEASURED,),
+    Reset: (_RESET,),
+    Ended: (_ENDED,),
+    GivenUp: (_REPLACE_ORPHAN, _NO_ORPHAN),
+}
 
 
 def write(connection: Connection, marks: Sequence[Mark]) -> None:
     """Write marks in their order."""
     for kind, run in groupby(marks, key=type):
-        batch = list(run)
-        if kind is Initiated:
-            _write_initiated(connection, [mark for mark in batch if isinstance(mark, Initiated)])
-        elif kind is Ended:
-            _write_ended(connection, [mark for mark in batch if isinstance(mark, Ended)])
-        elif kind is GivenUp:
-            given_up = [mark for mark in batch if isinstance(mark, GivenUp)]
-            _retire_orphans(connection, given_up)
-            connection.execute(_NO_ORPHAN, [{"_id": mark.id} for mark in given_up])
-        else:
+        for batch in _distinct(run):
             replaced = [GivenUp(m.id, m.orphan, Fate.LEFT) for m in batch if isinstance(m, Answered) and m.orphan]
-            _retire_orphans(connection, replaced)
-            statement = {Answered: _ANSWERED, Stored: _STORED, Measured: _MEASURED, Reset: _RESET}[kind]
-            connection.execute(statement, [_parameters(m) for m in batch if not isinstance(m, GivenUp)])
+            if replaced:
+                connection.execute(_REPLACE_ORPHAN, _rows(replaced))
+            rows = _rows(batch)
+            for statement in _STATEMENTS[kind]:
+                connection.execute(statement, rows)
 
 
-def _write_initiated(connection: Connection, marks: Sequence[Initiated]) -> None:
-    for mark in marks:  # a document that the vendor made for the row before stays in the row's history
-        connection.execute(_RETIRE, {"_id": mark.id, "_run": mark.run_id, "_at": mark.at})
-    connection.execute(_INITIATED, [_parameters(mark) for mark in marks])
+def _distinct(marks: Iterable[Mark]) -> Iterator[list[Mark]]:
+    """The same marks in their order, no document twice in one list: a statement changes each row once."""
+    batch: dict[int, Mark] = {}
+    for mark in marks:
+        if mark.id in batch:
+            yield list(batch.values())
+            batch = {}
+        batch[mark.id] = mark
+    yield list(batch.values())
 
 
-def _retire_orphans(connection: Connection, orphans: Sequence[GivenUp]) -> None:
-    """Note in the rows' history which records got no bytes."""
-    if orphans:
-        connection.execute(
-            _REPLACE_ORPHAN, [{"_id": mark.id, "_orphan": mark.orphan, "_fate": mark.fate.value} for mark in orphans]
-        )
+_FACTS: Mapping[type[Mark], Callable[[Mark], tuple[object, ...]]] = {
+    Initiated: attrgetter(
+        "id", "run_id", "at", "flow", "content.size", "content.mtime_ns", "content.md5", "content.sha256"
+    ),
+    Answered: attrgetter("id", "job_id", "document_id"),
+    Stored: attrgetter("id", "at", "content.md5", "content.sha256"),
+    Measured: attrgetter("id", "content.md5", "content.sha256"),
+    Reset: attrgetter("id", "run_id"),
+    Ended: attrgetter("id", "run_id", "at", "state", "document_id", "stage", "code", "text", "retriable", "init_lost"),
+    GivenUp: attrgetter("id", "orphan", "fate"),
+}
+"""Of each kind what its statements are given, in their order."""
 
 
-def _write_ended(connection: Connection, marks: Sequence[Ended]) -> None:
-    connection.execute(_ENDED, [_parameters(mark) for mark in marks])
-    identified = [{"_id": mark.id, "_document_id": mark.document_id} for mark in marks if mark.document_id is not None]
-    if identified:
-        connection.execute(_IDENTIFIED, identified)
-    lost = [{"_id": mark.id} for mark in marks if mark.init_lost]
-    if lost:
-        connection.execute(_INIT_LOST, lost)
-
-
-def _parameters(mark: Initiated | Answered | Stored | Measured | Ended | Reset) -> dict[str, object]:
-    match mark:
-        case Initiated(id_, run_id, at, flow, content):
-            return {"_id": id_, "_run": run_id, "_at": at, "_flow": flow, "_size": content.size} | _hashes(
-                content, mtime=True
-            )
-        case Answered(id_, job_id, document_id, _):
-            return {"_id": id_, "_job_id": job_id, "_document_id": document_id}
-        case Stored(id_, at, content):
-            return {"_id": id_, "_at": at} | _hashes(content)
-        case Measured(id_, content):
-            return {"_id": id_} | _hashes(content)
-        case Reset(id_, run_id):
-            return {"_id": id_, "_run": run_id}
-        case Ended():
-            return {
-                "_id": mark.id,
-                "_run": mark.run_id,
-                "_at": mark.at,
-                "_state": mark.state.value,
-                "_stage": mark.stage and mark.stage.value,
-                "_code": mark.code,
-                "_text": mark.text,
-                "_retriable": mark.retriable,
-            }
-
-
-def _hashes(content: Content, *, mtime: bool = False) -> dict[str, object]:
-    hashes: dict[str, object] = {"_md5": content.md5, "_sha256": content.sha256}
-    return hashes | {"_mtime_ns": content.mtime_ns} if mtime else hashes
+def _rows(marks: Sequence[Mark]) -> dict[str, str]:
+    facts = _FACTS[type(marks[0])]
+    return {"rows": orjson.dumps([facts(mark) for mark in marks]).decode()}
