@@ -19,7 +19,7 @@ from bulkup.events import Notice
 from bulkup.ledger import Answered, Fate, GivenUp, Initiated, Reset
 from bulkup.model import Failure, Ticket
 from bulkup.plan import Batch
-from bulkup.providers.base import Abandoner, Adapter, Finder, Found, Outgoing, Resumable, Trace
+from bulkup.providers.base import Abandoner, Adapter, Finder, Found, Outgoing, Resumable, Trace, able
 from bulkup.retry import retrying
 from bulkup.tools import Tools
 
@@ -151,7 +151,7 @@ class _Init:
 
     async def _resume(self) -> Announced | None:
         adapter = self._api.adapter
-        if not isinstance(adapter, Resumable) or not self._orphans:
+        if not able(adapter, Resumable) or not self._orphans:
             return None
         (outgoing,) = self._outgoing
         remote_id = self._orphans[outgoing.document.id]
@@ -162,7 +162,7 @@ class _Init:
     async def _look(self) -> None:
         """Find the record of an init whose answer was lost. Nobody else's init may be under way at that time."""
         adapter = self._api.adapter
-        assert isinstance(adapter, Finder)  # noqa: S101 - see `leaves_records`
+        assert able(adapter, Finder)  # noqa: S101 - see `leaves_records`
         outgoing = [o for o in self._outgoing if o.document.id not in self._orphans]
         first = outgoing[0].document
         async with self._doors.alone(first.target):
@@ -177,7 +177,7 @@ class _Init:
                 if isinstance(record, Found) and record.arrived is False:
                     self._orphans[o.document.id] = record.remote_id
             self.lost = False
-            if isinstance(adapter, Resumable):
+            if able(adapter, Resumable):
                 await self._tools.journal.commit(
                     *(Answered(id_, None, orphan) for id_, orphan in self._orphans.items())
                 )
@@ -186,7 +186,7 @@ class _Init:
     async def _put_away(self) -> None:
         """Have records put away whose bytes will never come, where the vendor has a way."""
         adapter = self._api.adapter
-        if not isinstance(adapter, Abandoner):
+        if not able(adapter, Abandoner):
             return
         for outgoing in self._outgoing:
             orphan = self._orphans.get(outgoing.document.id)
@@ -208,7 +208,7 @@ class _Init:
 def leaves_records(adapter: Adapter) -> bool:
     """Whether the record of an init whose answer was lost is asked for, to be used, put away, or noted as left."""
     traits = adapter.traits
-    return isinstance(adapter, Finder) and traits.repeatable_init and not traits.init_leaves_nothing
+    return able(adapter, Finder) and traits.repeatable_init and not traits.init_leaves_nothing
 
 
 @asynccontextmanager

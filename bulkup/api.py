@@ -17,7 +17,7 @@ from bulkup.decide import unsent, wants_fallback
 from bulkup.errors import StepError
 from bulkup.model import Failure
 from bulkup.private import shown
-from bulkup.providers.base import Adapter, Answer, Caller, Explainer, Job, Json, Renewable
+from bulkup.providers.base import Adapter, Answer, Caller, Explainer, Job, Json, Renewable, able
 from bulkup.retry import retrying
 from bulkup.schedule import Backoff
 from bulkup.secret import SignedUrl
@@ -230,7 +230,7 @@ class Api:
         Args:
             used: the adapter whose token was refused.
         """
-        return isinstance(used, Renewable) and failure.code == used.stale and await self._renew(used)
+        return able(used, Renewable) and failure.code == used.stale and await self._renew(used)
 
     async def _send(
         self,
@@ -276,14 +276,14 @@ class Api:
 
     def judge(self, response: Response) -> Failure | None:
         """What the vendor's API said, as it words its refusals."""
-        explain = self.adapter.explain if isinstance(self.adapter, Explainer) else None
+        explain = self.adapter.explain if able(self.adapter, Explainer) else None
         return judge_api(response.status, response.headers, response.body, self.adapter.secrets, explain)
 
     async def _ready(self) -> None:
         """Have a token that lasts for the next call."""
         adapter = self.adapter
         if (
-            isinstance(adapter, Renewable)
+            able(adapter, Renewable)
             and adapter.renewable
             and adapter.expires_at - min(_RENEW_BEFORE, self._lifetime / 2) <= self._clock.wall()
         ):
@@ -299,7 +299,7 @@ class Api:
             adapter = self.adapter
             if adapter is not used:
                 return True
-            if not isinstance(adapter, Renewable) or not adapter.renewable:
+            if not able(adapter, Renewable) or not adapter.renewable:
                 return False
             if self._refused is not None and (self._logins != logins or self._refused.code == "unauthorized"):
                 raise StepError(self._refused)
@@ -326,7 +326,7 @@ class Api:
             renewed, now = await retrying(once, self._backoff, self._clock)
         except StepError as error:
             raise StepError(unsent(error.failure)) from None
-        self._lifetime = max(0.0, renewed.expires_at - now) if isinstance(renewed, Renewable) else 0.0
+        self._lifetime = max(0.0, renewed.expires_at - now) if able(renewed, Renewable) else 0.0
         return renewed
 
 

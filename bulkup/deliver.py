@@ -1,11 +1,14 @@
-"""Bringing the bytes of a batch to where its ticket says: the transfers of one init, side by side."""
+"""Bringing the bytes of a batch to where its ticket says: the transfers of one init, side by side.
+
+Small files are tried once by a `Relay`, which costs little; what does not succeed there, and all that is large, single
+use or goes to the API itself, is sent patiently, with a task each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
 
 from bulkup.answers import judge_store, ok
 from bulkup.api import Api
@@ -15,13 +18,12 @@ from bulkup.errors import StepError
 from bulkup.events import Transferred
 from bulkup.ledger import Reset, Stored
 from bulkup.model import Columns, Document, Failure, Reply, Ticket, Upload
+from bulkup.relay import Errand, Places, Relay
 from bulkup.retry import retrying
+from bulkup.tasks import gather
 from bulkup.tools import Tools
-from bulkup.transfer import Part, transfer
+from bulkup.transfer import Part, described, judged, transfer
 from bulkup.transport import Response
-
-T = TypeVar("T")
-FanOut = Callable[[Sequence[Callable[[], Awaitable[T]]]], Awaitable[list[T]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +55,53 @@ class Delivery:
     uncertain: bool = False
 
 
+class _Load:
+    """One upload of a ticket, with the files that it carries.
+
+    Args:
+        ends: when its URL's life is over, by the monotonic clock.
+    """
+
+    def __init__(self, upload: Upload, documents: Sequence[Document[Columns]], parts: Sequence[Part], ends: float):
+        self.upload = upload
+        self.documents = documents
+        self.parts = parts
+        self.ends = ends
+
+    @property
+    def light(self) -> bool:
+        """Whether a first attempt costs nothing but its bytes: no file to be read, no doubt, no credentials."""
+        upload = self.upload
+        heavy = upload.auth or upload.single_use or upload.is_init
+        return not heavy and all(part.source.data is not None for part in self.parts)
+
+    @property
+    def size(self) -> int:
+        """Of its files, in bytes."""
+        return sum(part.source.content.size for part in self.parts)
+
+    def stored(self, at: str) -> Iterable[Stored]:
+        """The marks of its documents."""
+        return [Stored(d.id, at, part.source.content) for d, part in zip(self.documents, self.parts, strict=True)]
+
+    def judge(self, response: Response) -> Failure | None:
+        """What a store says."""
+        if ok(response.status):
+            return None
+        return judge_store(response.status, response.headers, response.body, self.upload.secrets)
+
+
 class Courier:
     """Carries out the uploads of tickets.
 
     Args:
         tools: the run's.
-        fan_out: runs transfers side by side, within the lane's limit.
+        places: for the transfers in flight of this vendor.
     """
 
-    def __init__(self, tools: Tools, fan_out: FanOut[Reply | Undelivered]) -> None:
+    def __init__(self, tools: Tools, places: Places) -> None:
         self._tools = tools
-        self._fan_out = fan_out
+        self._places = places
 
     async def deliver(
         self,
@@ -80,33 +118,60 @@ class Courier:
             sources: what was looked at, by the document's id.
             asked: when the init was sent, by the monotonic clock; the URLs' lives run from there.
         """
-        results = await self._fan_out(
-            [partial(self._send, api, upload, documents, sources, asked) for upload in ticket.uploads]
-        )
-        delivery = Delivery()
-        for upload, result in zip(ticket.uploads, results, strict=True):
-            for slot in upload.slots:
-                if isinstance(result, Reply):
-                    delivery.replies[slot] = result
-                    continue
-                delivery.failures[documents[slot].id] = result.failure
-                delivery.uncertain |= result.uncertain
-                if upload.single_use:
-                    delivery.single_use.add(documents[slot].id)
-        return delivery
+        loads = [_load(api, upload, documents, sources, asked) for upload in ticket.uploads]
+        light = [load for load in loads if load.light]
+        results: dict[_Load, Reply | Failure | Undelivered] = {}
+        if len(light) > 1:
+            results |= await self._relay(api, light)
+        left = [load for load in loads if not isinstance(results.get(load), Reply)]
+        later = await gather([partial(self._patiently, api, load, results.get(load)) for load in left])
+        return _delivered(loads, results | dict(zip(left, later, strict=True)), documents)
 
-    async def _send(
-        self,
-        api: Api,
-        upload: Upload,
-        documents: Sequence[Document[Columns]],
-        sources: Mapping[int, Source],
-        asked: float,
+    async def _relay(self, api: Api, loads: Sequence[_Load]) -> dict[_Load, Reply | Failure]:
+        """Try each once, those that can go out at once; what was stored is marked."""
+        tools = self._tools
+        meant = partial(wants_fallback, traits=api.adapter.traits)
+        errands: list[Errand] = []
+        for load in loads:
+            try:
+                api.admit(load.upload.url, auth=False)
+                request = described(load.upload, load.parts, credentials=(), executor=tools.files)
+            except StepError:
+                break  # sent patiently, they say why
+            judge = partial(judged, load.upload, judge=load.judge)
+            errands.append(Errand(request, api.traffic.server(load.upload.url), load.ends, judge, meant))
+        relay = Relay(
+            errands,
+            starter=tools.transport,
+            limits=tools.terms.limits,
+            places=self._places,
+            traffic=api.traffic,
+            clock=tools.clock,
+        )
+        try:
+            await relay.run()
+        finally:
+            self._arrived([loads[index] for index, end in relay.outcomes.items() if isinstance(end, Reply)])
+        return {loads[index]: outcome for index, outcome in relay.outcomes.items()}
+
+    def _arrived(self, loads: Sequence[_Load]) -> None:
+        """Mark what a store took, and tell."""
+        if not loads:
+            return
+        at = self._tools.clock.stamp()
+        self._tools.journal.record(*(mark for load in loads for mark in load.stored(at)))
+        self._tools.emit(Transferred(sum(load.size for load in loads)))
+
+    async def _patiently(
+        self, api: Api, load: _Load, before: Reply | Failure | Undelivered | None
     ) -> Reply | Undelivered:
-        lives = [life for life in (api.adapter.traits.url_ttl, upload.lifetime) if life is not None]
-        ends = asked + min(lives) if lives else float("inf")
-        carried = [documents[slot] for slot in upload.slots]
-        parts = [Part(document.filename, sources[document.id]) for document in carried]
+        """Send one, again and again while that makes sense.
+
+        Args:
+            before: how a first attempt failed, if there was one.
+        """
+        upload = load.upload
+        failed = before if isinstance(before, Failure) else None
         uncertain = left = False
 
         async def send(credentials: tuple[tuple[str, str], ...]) -> Reply:
@@ -114,17 +179,21 @@ class Courier:
             left = True
             return await transfer(
                 upload,
-                parts,
+                load.parts,
                 credentials=credentials,
-                judge=api.judge if upload.auth else partial(_judge_store, upload),
-                expired=lambda: self._tools.clock.monotonic() >= ends,
+                judge=api.judge if upload.auth else load.judge,
+                expired=lambda: self._tools.clock.monotonic() >= load.ends,
                 transport=self._tools.transport,
                 limits=self._tools.terms.limits,
                 executor=self._tools.files,
             )
 
         async def once(*, renewed: bool = False) -> Reply:
-            nonlocal uncertain, left
+            nonlocal uncertain, left, failed
+            if failed is not None:
+                failure, failed = failed, None
+                uncertain |= ambiguous(failure)
+                raise StepError(failure)
             api.admit(upload.url, auth=upload.auth)
             credentials = await api.headers(upload.method, upload.url.value) if upload.auth else ()
             used = api.adapter
@@ -144,23 +213,49 @@ class Courier:
                     return await once(renewed=True)  # a 401 proves that nothing happened
                 raise
 
+        terms, clock = self._tools.terms, self._tools.clock
+        await self._places.taken()
         try:
-            reply = await retrying(
-                once, self._tools.terms.backoff, self._tools.clock, partial(transfer_again, upload=upload)
-            )
+            reply = await retrying(once, terms.backoff, clock, partial(transfer_again, upload=upload))
         except StepError as error:
             return Undelivered(error.failure, uncertain)
         except BaseException:  # cancelled
             if upload.is_init and not (left or uncertain):  # it was never announced, whatever was marked before
-                self._tools.journal.record(*(Reset(document.id, self._tools.run_id) for document in carried))
+                self._tools.journal.record(*(Reset(d.id, self._tools.run_id) for d in load.documents))
             raise
-        if not upload.is_init:  # what an init answered is stored once it could be read
-            at = self._tools.clock.stamp()
-            self._tools.journal.record(*(Stored(document.id, at, sources[document.id].content) for document in carried))
-        self._tools.emit(Transferred(sum(part.source.content.size for part in parts)))
+        finally:
+            self._places.leave()
+        if upload.is_init:  # what an init answered is stored once it could be read
+            self._tools.emit(Transferred(load.size))
+        else:
+            self._arrived([load])
         return reply
 
 
-def _judge_store(upload: Upload, response: Response) -> Failure | None:
-    secrets = () if ok(response.status) else upload.secrets
-    return judge_store(response.status, response.headers, response.body, secrets)
+def _load(
+    api: Api, upload: Upload, documents: Sequence[Document[Columns]], sources: Mapping[int, Source], asked: float
+) -> _Load:
+    lives = [life for life in (api.adapter.traits.url_ttl, upload.lifetime) if life is not None]
+    carried = [documents[slot] for slot in upload.slots]
+    parts = [Part(document.filename, sources[document.id]) for document in carried]
+    return _Load(upload, carried, parts, asked + min(lives) if lives else float("inf"))
+
+
+def _delivered(
+    loads: Sequence[_Load],
+    results: Mapping[_Load, Reply | Failure | Undelivered],
+    documents: Sequence[Document[Columns]],
+) -> Delivery:
+    """The results by documents."""
+    delivery = Delivery()
+    for load in loads:
+        result = results[load]
+        for slot in load.upload.slots:
+            if isinstance(result, Reply):
+                delivery.replies[slot] = result
+            elif isinstance(result, Undelivered):
+                delivery.failures[documents[slot].id] = result.failure
+                delivery.uncertain |= result.uncertain
+                if load.upload.single_use:
+                    delivery.single_use.add(documents[slot].id)
+    return delivery

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -28,18 +28,18 @@ from anyio.abc import ObjectReceiveStream
 from bulkup import private
 from bulkup.api import Api
 from bulkup.clock import Clock
-from bulkup.deliver import Undelivered
 from bulkup.errors import BulkupError, DefectError
 from bulkup.events import DocumentEnded, Event, Notice, RunStarted, Subscriber, Summary, Tally, Transferred
 from bulkup.feed import LedgerReader, feed, reconcile
 from bulkup.journal import Journal
 from bulkup.lane import Lane
 from bulkup.ledger import Ledger
-from bulkup.model import SKIPPED, Reply, State
+from bulkup.model import SKIPPED, State
 from bulkup.plan import Batch
 from bulkup.private import Masks
 from bulkup.providers import PROVIDERS
 from bulkup.providers.base import Adapter
+from bulkup.relay import Places
 from bulkup.tasks import gather, in_thread, task_group, threads
 from bulkup.terms import Terms
 from bulkup.tools import Tools
@@ -198,7 +198,6 @@ class Run:
     async def _lane(self, adapter: Adapter, tools: Tools, ledger: LedgerReader) -> None:
         """One vendor's feeder, workers and finishers."""
         terms = self._terms
-        limit = anyio.Semaphore(max(terms.transfers, terms.concurrency), fast_acquire=True)
         api = Api(
             adapter,
             self._transport,
@@ -210,7 +209,9 @@ class Run:
             traffic=Traffic(adapter.name, terms, self._clock, self._emit),
         )
         async with task_group() as finishers:
-            lane = Lane(api, tools, fan_out=partial(_limited, limit), start_soon=finishers.start_soon)
+            lane = Lane(
+                api, tools, places=Places(max(terms.transfers, terms.concurrency)), start_soon=finishers.start_soon
+            )
             self._lanes.append(lane)
             if self._interrupts or self._limited:
                 lane.stop()
@@ -257,18 +258,6 @@ async def _work(lane: Lane, batches: ObjectReceiveStream[Batch]) -> None:
     async with batches:
         async for batch in batches:
             await lane.send(batch)
-
-
-async def _limited(
-    limit: anyio.Semaphore, calls: Sequence[Callable[[], Awaitable[Reply | Undelivered]]]
-) -> list[Reply | Undelivered]:
-    """Run transfers side by side, each within the lane's limit."""
-
-    async def one(call: Callable[[], Awaitable[Reply | Undelivered]]) -> Reply | Undelivered:
-        async with limit:
-            return await call()
-
-    return await gather([partial(one, call) for call in calls])
 
 
 @asynccontextmanager

@@ -19,14 +19,15 @@ from bulkup.announce import Announced, Announcer
 from bulkup.api import Api
 from bulkup.content import Source, inspect
 from bulkup.decide import Next, after_init, after_transfer, init_again, stays_pending, stops_lane
-from bulkup.deliver import Courier, Delivery, FanOut, Undelivered
+from bulkup.deliver import Courier, Delivery
 from bulkup.errors import StepError
 from bulkup.events import Notice
 from bulkup.ledger import Measured, Reset, Stored
 from bulkup.model import Failure, Receipt, Reply, Stage, Ticket
 from bulkup.outcome import Outcomes
 from bulkup.plan import Batch
-from bulkup.providers.base import Fallback, Outgoing
+from bulkup.providers.base import Fallback, Outgoing, able
+from bulkup.relay import Places
 from bulkup.tasks import in_thread
 from bulkup.tools import Tools
 from bulkup.track import JOB_OPEN
@@ -57,7 +58,7 @@ class Lane:
     Args:
         api: the vendor's API.
         tools: what all lanes of the run share.
-        fan_out: runs transfers side by side, within the lane's limit.
+        places: for the transfers in flight of this vendor.
         start_soon: starts a task that may outlive the worker: `confirm`, for documents whose bytes are stored.
     """
 
@@ -66,7 +67,7 @@ class Lane:
         api: Api,
         tools: Tools,
         *,
-        fan_out: FanOut[Reply | Undelivered],
+        places: Places,
         start_soon: Callable[[Callable[[InFlight], Coroutine[Any, Any, None]], InFlight], object],
     ) -> None:
         self.api = api
@@ -75,7 +76,7 @@ class Lane:
         self.outcomes = Outcomes(tools.run_id, tools.journal, tools.clock, tools.emit)
         self._tools = tools
         self._announcer = Announcer(tools, lambda: self.stopped)
-        self._courier = Courier(tools, fan_out)
+        self._courier = Courier(tools, places)
         self._start_soon = start_soon
         self._refusals: dict[str, int] = {}
         self._tracked = anyio.Semaphore(tools.terms.tracked, fast_acquire=True)
@@ -178,7 +179,7 @@ class Lane:
         if isinstance(answer, Announced):
             self._refusals.pop(batch.documents[0].target, None)
             return answer
-        if answer.unavailable and isinstance(api.adapter, Fallback):
+        if answer.unavailable and able(api.adapter, Fallback):
             self._fall_back(api, answer.failure)
             return [batch]
         failure = answer.failure
@@ -202,7 +203,7 @@ class Lane:
 
     def _fall_back(self, api: Api, failure: Failure) -> None:
         """Use the vendor's other flow from now on, and say so once."""
-        if self.api is api and isinstance(api.adapter, Fallback):
+        if self.api is api and able(api.adapter, Fallback):
             self.api = api.with_adapter(api.adapter.fallback())
             name, flow = self.api.adapter.name, self.api.adapter.flow
             text = f"{name}: falling back to {flow} for the rest of this run"

@@ -21,7 +21,7 @@ from bulkup.errors import StepError
 from bulkup.lane import JOB_TIMEOUT, InFlight, Lane
 from bulkup.ledger import Answered, Leftover, Reset, Stored
 from bulkup.model import Failure, Receipt, Stage, State, Ticket
-from bulkup.providers.base import Fallback, Finder, Found, Outgoing, Trace
+from bulkup.providers.base import Fallback, Finder, Found, Outgoing, Trace, able
 from bulkup.tasks import in_thread
 from bulkup.tools import Tools
 from bulkup.track import JOB_OPEN
@@ -79,7 +79,7 @@ class Reconciler:
 
     def _api(self, flow: str) -> Api:
         adapter = self._lane.api.adapter
-        if not flow or adapter.flow == flow or not isinstance(adapter, Fallback):
+        if not flow or adapter.flow == flow or not able(adapter, Fallback):
             return self._lane.api
         if flow not in self._apis:
             self._apis[flow] = self._lane.api.with_adapter(adapter.fallback())
@@ -119,7 +119,7 @@ class Reconciler:
         if group[0].job_id is None and adapter.traits.init_leaves_nothing:
             await self._send_again(group)
             return
-        if not isinstance(adapter, Finder):
+        if not able(adapter, Finder):
             await self._undecided(group, Failure("no_answer", "the vendor can't be asked what became of it"))
             return
         await self._tools.clock.sleep(self._on_its_way(group))

@@ -35,6 +35,25 @@ async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
+def begin(call: Callable[[], Awaitable[T]], done: Callable[[T | BaseException], None]) -> Callable[[], object]:
+    """Begin a call; its end is told by another call.
+
+    Returns:
+        What cancels it; afterwards ``done`` is not called any more. Whoever began it has to see to its end.
+    """
+
+    async def carried_out() -> T:
+        return await call()
+
+    def ended(task: asyncio.Task[T]) -> None:
+        if not task.cancelled():
+            done(task.exception() or task.result())
+
+    task = asyncio.get_running_loop().create_task(carried_out())
+    task.add_done_callback(ended)
+    return task.cancel
+
+
 def in_thread(executor: Executor, function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
     """Start a blocking call in one of the executor's threads."""
     return asyncio.get_running_loop().run_in_executor(executor, function, *arguments)

@@ -10,8 +10,7 @@ from bulkup.clock import Clock
 from bulkup.events import Subscriber
 from bulkup.journal import Journal
 from bulkup.terms import Terms
-from bulkup.transport import Transport
-from bulkup.watch import Watch
+from bulkup.watch import Watch, Watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Tools:
     """
 
     run_id: str
-    transport: Transport
+    transport: Watched
     journal: Journal
     files: Executor
     terms: Terms

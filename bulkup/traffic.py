@@ -71,6 +71,21 @@ class Server:
         """
         if self._head() is not None or self._wait() > 0:
             await self._queue_up(self._first if first else self._others)
+        self._take()
+
+    def turn_at_once(self) -> bool:
+        """Whether the next request may go out now; then it has had its `turn`."""
+        if self._first or self._others:
+            return False
+        try:
+            if self._wait() > 0:
+                return False
+        except StepError:
+            return False
+        self._take()
+        return True
+
+    def _take(self) -> None:
         now = self._clock.monotonic()
         due = self._last + self._rate.interval()
         self._last = due if 0 <= now - due < _CATCH_UP else now  # who was woken late does not slow down the others
@@ -187,7 +202,7 @@ class Traffic:
         Raises:
             StepError: that of the attempt, or of `Server.turn`.
         """
-        server = self._server(url.origin)
+        server = self.server(url)
         if init:
             await self._clear()
         await server.turn(first=first)
@@ -212,7 +227,9 @@ class Traffic:
     def _patience(self) -> float:
         return self._terms.backoff.patience
 
-    def _server(self, origin: str) -> Server:
+    def server(self, url: SignedUrl) -> Server:
+        """The one that a URL leads to."""
+        origin = url.origin
         if origin not in self._servers:
             name = f"{self._name} ({origin})"
             self._servers[origin] = Server(name, self._clock, self._patience, self._terms.rate, self._tell)

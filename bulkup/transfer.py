@@ -58,8 +58,30 @@ async def transfer(
     """
     if expired():
         raise StepError(Failure("url_expired", "the signed URL's life was over before the transfer", Again.FRESH))
+    request = described(upload, parts, credentials=credentials, executor=executor)
+    try:
+        response = await transport.send(request, limits)
+    finally:
+        for part in parts:
+            part.source.close(executor)
+    reply = judged(upload, response, judge)
+    if isinstance(reply, Failure):
+        raise StepError(reply)
+    return reply
+
+
+def judged(upload: Upload, response: Response, judge: Callable[[Response], Failure | None]) -> Reply | Failure:
+    """What a store's answer means."""
+    log.debug("%s %s -> %d", upload.method, upload.url, response.status)
+    return judge(response) or Reply(response.status, response.body)
+
+
+def described(
+    upload: Upload, parts: Sequence[Part], *, credentials: tuple[tuple[str, str], ...], executor: Executor
+) -> Request:
+    """The request of an upload; see `transfer`."""
     headers, body = _body(upload, parts, executor)
-    request = Request(
+    return Request(
         upload.method,
         upload.url.value,
         upload.headers + credentials + headers,
@@ -67,16 +89,6 @@ async def transfer(
         upload.single_use,
         _MOST_OF_A_REPLY,
     )
-    try:
-        response = await transport.send(request, limits)
-    finally:
-        for part in parts:
-            part.source.close(executor)
-    log.debug("%s %s (%d bytes) -> %d", upload.method, upload.url, body.length, response.status)
-    failure = judge(response)
-    if failure is not None:
-        raise StepError(failure)
-    return Reply(response.status, response.body)
 
 
 def _body(upload: Upload, parts: Sequence[Part], executor: Executor) -> tuple[tuple[tuple[str, str], ...], Body]:

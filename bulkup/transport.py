@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from bulkup.errors import StepError
 from bulkup.model import Again, Failure
@@ -97,6 +97,24 @@ class Transport(Protocol):
 
     def stream(self, request: Request, limits: Limits) -> AbstractAsyncContextManager[Stream]:
         """A request whose answer has no end; an error status arrives as an empty stream with its body read."""
+
+
+Done = Callable[[Response | BaseException], None]
+
+
+@runtime_checkable
+class Starter(Protocol):
+    """A `Transport` that needs no task for a request."""
+
+    def start(self, request: Request, limits: Limits, done: Done) -> Callable[[], object]:
+        """As `Transport.send`, but later its end is told by a call: a task costs as much as a small file's transfer.
+
+        Args:
+            done: is given the answer, or what `Transport.send` would raise.
+
+        Returns:
+            What gives it up; afterwards ``done`` is not called any more.
+        """
 
 
 @dataclass(frozen=True, slots=True)

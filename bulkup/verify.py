@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bulkup.api import Api
-from bulkup.providers.base import Finder, Found, Outgoing, Trace
+from bulkup.providers.base import Finder, Found, Outgoing, Trace, able
 from bulkup.tools import Tools
 
 
@@ -22,7 +22,7 @@ async def arrived(
     Raises:
         StepError: the vendor can't be asked.
     """
-    if not isinstance(api.adapter, Finder) or not any(ids):
+    if not able(api.adapter, Finder) or not any(ids):
         return False
     ends = tools.clock.monotonic() + settle
     traces = [Trace(document, "", id_) for document, id_ in zip(outgoing, ids, strict=True)]

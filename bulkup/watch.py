@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import partial
 
-from bulkup.transport import Body, Limits, Request, Response, Stream, Transport
+from bulkup.tasks import begin
+from bulkup.transport import Body, Done, Limits, Request, Response, Starter, Stream, Transport
 
 
 class Watch:
@@ -53,6 +55,7 @@ class Watched:
 
     def __init__(self, transport: Transport, watch: Watch) -> None:
         self._transport = transport
+        self._starter = transport if isinstance(transport, Starter) else None
         self._watch = watch
 
     async def send(self, request: Request, limits: Limits) -> Response:
@@ -61,6 +64,17 @@ class Watched:
             return await self._transport.send(self._noted(request), limits)
         finally:  # a deadline that passed is a move, too: nothing hangs
             self._watch.moved()
+
+    def start(self, request: Request, limits: Limits, done: Done) -> Callable[[], object]:
+        """See `Starter.start`; a transport that can't do that has a task for it."""
+        if self._starter is None:
+            return begin(partial(self.send, request, limits), done)
+
+        def moved(outcome: Response | BaseException) -> None:
+            self._watch.moved()
+            done(outcome)
+
+        return self._starter.start(self._noted(request), limits, moved)
 
     @asynccontextmanager
     async def stream(self, request: Request, limits: Limits) -> AsyncIterator[Stream]:

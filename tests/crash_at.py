@@ -22,13 +22,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
 from bulkup.cli import main
 from bulkup.ledger import Ledger, store
-from bulkup.transport import Body, Limits, Request, Response, Stream
+from bulkup.tasks import begin
+from bulkup.transport import Body, Done, Limits, Request, Response, Stream
 from bulkup.wire import Wire
 from tests.disk import Disk
 
@@ -136,7 +137,11 @@ class Reaper:
             self.passes("request", "after", number)
             return response
 
+        def start(transport: Wire, request: Request, limits: Limits, done: Done) -> Callable[[], object]:
+            return begin(partial(send, transport, request, limits), done)
+
         setattr(Wire, "send", send)  # noqa: B010
+        setattr(Wire, "start", start)  # noqa: B010
 
     async def _halves(self, body: Body, number: int) -> AsyncIterator[bytes]:
         middle, passed = body.length // 2, 0

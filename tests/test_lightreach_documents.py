@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 from typing import Any
 
@@ -18,7 +18,7 @@ from bulkup.model import Again, Columns, Content, Document, Failure, Receipt, Re
 from bulkup.providers.base import Answer, Job, Json, Outgoing, Trace
 from bulkup.providers.lightreach import LightReach
 from bulkup.providers.lightreach_columns import LightReachColumns
-from bulkup.providers.lightreach_documents import disproof, find, parse, parse_all, receipts
+from bulkup.providers.lightreach_documents import Reported, disproof, find, parse, parse_all, receipts, reported
 from bulkup.providers.remote import RemoteDocument, RemoteFile
 from bulkup.secret import SignedUrl
 
@@ -95,6 +95,15 @@ def remote(identifier: str, *files: tuple[str, bytes], **more: Any) -> RemoteDoc
         files=tuple(RemoteFile(name, md5=md5(data), size_kb=len(data) // 1024) for name, data in files),
         **({"type": "utilityBill", "created_at": AT} | more),
     )
+
+
+def said(documents: Sequence[RemoteDocument]) -> list[Reported]:
+    """What a job says of documents."""
+    files: list[Reported] = []
+    for document in documents:
+        own = [Reported(document.id, file.name, file.md5, file.size_kb) for file in document.files]
+        files += own or [Reported(document.id)]
+    return files
 
 
 # --- init -----------------------------------------------------------------------------------------------------------
@@ -318,20 +327,20 @@ DATA = [b"1", b"2", b"3"]
 def test_receipts_in_any_order(order: tuple[int, ...]) -> None:
     """Files of one name are told apart by their hash, whatever the order of the documents."""
     found = [remote(f"D{n}", (NAMES[n], DATA[n])) for n in order]
-    assert receipts(found, NAMES, [content(d) for d in DATA]) == [Receipt("D0"), Receipt("D1"), Receipt("D2")]
+    assert receipts(said(found), NAMES, [content(d) for d in DATA]) == [Receipt("D0"), Receipt("D1"), Receipt("D2")]
 
 
 def test_receipts_of_a_bundle() -> None:
     """Files of one document all get its id."""
     found = [remote("D", *zip(NAMES, DATA, strict=True))]
-    assert receipts(found, NAMES, [content(d) for d in DATA]) == [Receipt("D")] * 3
+    assert receipts(said(found), NAMES, [content(d) for d in DATA]) == [Receipt("D")] * 3
 
 
 @pytest.mark.parametrize("missing", range(3))
 def test_missing_document(missing: int) -> None:
     """The file whose document is missing is not known; the others are."""
     found = [remote(f"D{n}", (NAMES[n], DATA[n])) for n in range(3) if n != missing]
-    got = receipts(found, NAMES, [content(d) for d in DATA])
+    got = receipts(said(found), NAMES, [content(d) for d in DATA])
     assert [r.document_id for r in got] == [None if n == missing else f"D{n}" for n in range(3)]
     lost = got[missing]
     assert lost.failure is not None
@@ -341,18 +350,18 @@ def test_missing_document(missing: int) -> None:
 def test_sizes_tell_files_apart() -> None:
     """Where the vendor gives no hash, files of one name are told apart by their size."""
     found = [RemoteDocument(f"D{kb}", "", files=(RemoteFile("a", size_kb=kb),)) for kb in (1, 5)]
-    assert receipts(found, ["a", "a"], [Content(5000, 1), Content(1024, 1)]) == [Receipt("D5"), Receipt("D1")]
+    assert receipts(said(found), ["a", "a"], [Content(5000, 1), Content(1024, 1)]) == [Receipt("D5"), Receipt("D1")]
 
 
 def test_identical_files() -> None:
     """Two equal files get two documents, never one twice."""
     found = [remote("D0", ("a", b"1")), remote("D1", ("a", b"1"))]
-    assert {r.document_id for r in receipts(found, ["a", "a"], [content(b"1")] * 2)} == {"D0", "D1"}
+    assert {r.document_id for r in receipts(said(found), ["a", "a"], [content(b"1")] * 2)} == {"D0", "D1"}
 
 
 def test_wrong_bytes() -> None:
     """A document of the right name with other bytes is a failure that names it."""
-    (got,) = receipts([remote("D", ("a", b"other"))], ["a"], [content(b"1")])
+    (got,) = receipts(said([remote("D", ("a", b"other"))]), ["a"], [content(b"1")])
     assert got.document_id == "D"
     assert got.failure is not None
     assert (got.failure.code, got.known) == ("hash_mismatch", True)
@@ -362,7 +371,7 @@ def test_documents_that_say_little() -> None:
     """A vendor may rename a file, or list none: what is left over is taken, since nothing speaks against it."""
     bare = RemoteDocument("D0", "account:A/1")
     renamed = RemoteDocument("D1", "account:A/1", files=(RemoteFile("b (1).pdf"),))
-    got = receipts([bare, renamed], ["a", "b"], [content(b"1"), content(b"2")])
+    got = receipts(said([bare, renamed]), ["a", "b"], [content(b"1"), content(b"2")])
     assert {r.document_id for r in got} == {"D0", "D1"}
     assert all(r.failure is None for r in got)
 
@@ -372,7 +381,7 @@ def test_every_file_its_own_document(files: list[tuple[str, bytes]], random: Any
     """Whatever repeats and whatever the order, each file gets a document of its own with its name and bytes."""
     found = [remote(f"D{n}", file) for n, file in enumerate(files)]
     random.shuffle(found)
-    got = receipts(found, [name for name, _ in files], [content(data) for _, data in files])
+    got = receipts(said(found), [name for name, _ in files], [content(data) for _, data in files])
     by_id = {document.id: document for document in found}
     assert len({r.document_id for r in got}) == len(files)
     for (name, data), receipt in zip(files, got, strict=True):
@@ -444,6 +453,8 @@ def test_anything_can_be_parsed(value: object) -> None:
     """Whatever the vendor lists, what is no document is left out, and nothing raises."""
     for document in parse_all(value):
         assert isinstance(document.id, str)
+    for file in reported(value):
+        assert isinstance(file.document_id, str)
 
 
 def test_parse() -> None:

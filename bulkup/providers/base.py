@@ -2,14 +2,14 @@
 
 An adapter speaks JSON through the `Caller` it is given and describes transfers as `bulkup.model.Upload`; it never
 opens a file, retries, sleeps, limits or logs. It is a frozen dataclass without run state. What only some vendors have
-is a small protocol of its own, which the core looks for with ``isinstance``.
+is a small protocol of its own, which the core looks for with `able`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import orjson
 
@@ -150,6 +150,18 @@ class Adapter(Protocol):
         """
 
 
+_T = TypeVar("_T")
+_ABLE: dict[tuple[type, type], bool] = {}
+
+
+def able(adapter: Adapter, capability: type[_T]) -> TypeGuard[_T]:
+    """Whether an adapter has one of the capabilities below; an `isinstance` that remembers its slow answer."""
+    key = type(adapter), capability
+    if key not in _ABLE:
+        _ABLE[key] = isinstance(adapter, capability)
+    return _ABLE[key]
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """A document on its way: the row, and what its file held when it was measured or sent."""
@@ -185,7 +197,7 @@ class Found:
 
 
 @runtime_checkable
-class Renewable(Protocol):
+class Renewable(Adapter, Protocol):
     """A vendor whose token runs out.
 
     Attributes:
@@ -217,7 +229,7 @@ class Renewable(Protocol):
 
 
 @runtime_checkable
-class Fallback(Protocol):
+class Fallback(Adapter, Protocol):
     """A vendor with a second flow, for environments that lack the first."""
 
     def fallback(self) -> Adapter:
@@ -225,7 +237,7 @@ class Fallback(Protocol):
 
 
 @runtime_checkable
-class Finder(Protocol):
+class Finder(Adapter, Protocol):
     """A vendor that can be asked what an earlier, unanswered init left behind."""
 
     async def find(
@@ -245,7 +257,7 @@ class Finder(Protocol):
 
 
 @runtime_checkable
-class Resumable(Protocol):
+class Resumable(Adapter, Protocol):
     """A vendor whose record still takes the bytes later on."""
 
     def resume(self, document: Outgoing, remote_id: str) -> Ticket:
@@ -253,7 +265,7 @@ class Resumable(Protocol):
 
 
 @runtime_checkable
-class Abandoner(Protocol):
+class Abandoner(Adapter, Protocol):
     """A vendor whose record can be put away when its bytes will never come."""
 
     async def abandon(self, api: Caller, document: Outgoing, remote_id: str) -> None:

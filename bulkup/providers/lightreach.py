@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -121,7 +122,7 @@ class LightReach:
             words = scrub(shown(event.get("error") or "") or "the job failed without a message", self.secrets)
             failure = Failure("job_failed", words, answered=True)
             return [Receipt(failure=failure)] * len(documents)
-        found = remote.parse_all(event.get("documents"))
+        found = remote.reported(event.get("documents"))
         return remote.receipts(found, [d.document.filename for d in documents], [d.content for d in documents])
 
     async def find(self, api: Caller, traces: Sequence[Trace], claimed: frozenset[str]) -> Sequence[Receipt | None]:
@@ -246,7 +247,7 @@ class LightReachV1:
         reply = replies[0]
         try:
             answer = Answer(reply.status, {}, reply.body).json()
-            found = remote.parse_all(answer if isinstance(answer, list) else [answer])
+            found = remote.reported(answer if isinstance(answer, list) else [answer])
         except StepError:
             found = []
         if not found:
@@ -295,16 +296,17 @@ def _ticket(answer: Answer, expected: int) -> Ticket:
                 url=SignedUrl(url),
                 slots=(position,),
                 headers=(("Content-Type", content_type),),
-                lifetime=_lifetime(file.get("expiresAt"), answer.headers.get("date")),
+                lifetime=_lifetime(text(file.get("expiresAt")), answer.headers.get("date")),
             )
         )
     return Ticket(job_id, (None,) * expected, tuple(uploads))
 
 
-def _lifetime(expires_at: object, date: str | None) -> float | None:
+@lru_cache(64)
+def _lifetime(expires_at: str | None, date: str | None) -> float | None:
     """Seconds from the answer to ``expiresAt``, both by the vendor's clock, so that ours does not matter."""
     try:
-        return (datetime.fromisoformat(text(expires_at) or "") - parsedate_to_datetime(date or "")).total_seconds()
+        return (datetime.fromisoformat(expires_at or "") - parsedate_to_datetime(date or "")).total_seconds()
     except (OverflowError, TypeError, ValueError):
         return None
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 from bulkup.model import Content, Failure, Receipt
 from bulkup.providers.base import Json, Trace, unreadable
@@ -47,12 +48,12 @@ def parse(item: Json) -> RemoteDocument:
 
 
 def _file(item: Json) -> RemoteFile:
-    size, views = item.get("sizeKB"), item.get("viewUrls")
+    views = item.get("viewUrls")
     return RemoteFile(
         name=text(item.get("originalName")) or "",
         content_type=text(item.get("contentType")),
         md5=text(item.get("md5Hash")),
-        size_kb=size if isinstance(size, int) and not isinstance(size, bool) else None,
+        size_kb=_size(item),
         urls=tuple(
             ViewUrl(SignedUrl(view["url"]), text(view.get("type")) or "", text(view.get("expiresAt")))
             for view in (views if isinstance(views, list) else [])
@@ -61,10 +62,36 @@ def _file(item: Json) -> RemoteFile:
     )
 
 
-Slot = tuple[RemoteDocument, RemoteFile | None]
+def _size(file: Json) -> int | None:
+    size = file.get("sizeKB")
+    return size if isinstance(size, int) and not isinstance(size, bool) else None
 
 
-def receipts(found: Sequence[RemoteDocument], names: Sequence[str], contents: Sequence[Content]) -> list[Receipt]:
+class Reported(NamedTuple):
+    """What a finished job says of one file; of a document without files only its id."""
+
+    document_id: str
+    name: str | None = None
+    md5: str | None = None
+    size_kb: int | None = None
+
+
+def reported(value: object) -> list[Reported]:
+    """The files of a list of document objects; an item that is none is left out."""
+    files: list[Reported] = []
+    for item in objects(value):
+        identifier = token(item.get("id"))
+        if identifier is None:
+            continue
+        own = [
+            Reported(identifier, text(file.get("originalName")) or "", _md5(text(file.get("md5Hash"))), _size(file))
+            for file in objects(item.get("files"))
+        ]
+        files += own or [Reported(identifier)]
+    return files
+
+
+def receipts(found: Sequence[Reported], names: Sequence[str], contents: Sequence[Content]) -> list[Receipt]:
     """Which document each file of a finished job became, in the order sent.
 
     The guide promises an order only for the init's answer, and names can repeat or come back changed. So a file is
@@ -72,49 +99,60 @@ def receipts(found: Sequence[RemoteDocument], names: Sequence[str], contents: Se
     as were sent does the name alone, and then the order, decide what is left over: without a counterpart it is unknown
     what became of a file.
     """
-    free: list[Slot] = [(document, file) for document in found for file in document.files]
-    free += [(document, None) for document in found if not document.files]
-    measures = (_same, _same_bytes, _fits, _same_name, _any) if len(free) == len(names) else (_same, _same_bytes, _fits)
-    chosen: dict[int, Slot] = {}
-    for matches in measures:
-        for index, (name, content) in enumerate(zip(names, contents, strict=True)):
-            if index in chosen:
-                continue
-            match = next((slot for slot in free if matches(slot[1], name, content)), None)
-            if match is not None:
-                chosen[index] = match
-                free.remove(match)
+    exact: dict[tuple[str | None, str | None], list[Reported]] = {}
+    for file in reversed(found):
+        exact.setdefault((file.name, file.md5), []).append(file)
+    chosen: dict[int, Reported] = {}
+    for index, (name, content) in enumerate(zip(names, contents, strict=True)):
+        if content.md5 is not None and (same := exact.get((name, content.md5))):
+            chosen[index] = same.pop()
+    free = [file for same in exact.values() for file in reversed(same)]
+    if free:
+        free.sort(key=found.index)
+        measures = (_same_bytes, _fits, _same_name, _any) if len(found) == len(names) else (_same_bytes, _fits)
+        for matches in measures:
+            _choose(matches, free, chosen, names, contents)
     return [_receipt(chosen.get(index), content) for index, content in enumerate(contents)]
 
 
-def _same(file: RemoteFile | None, name: str, content: Content) -> bool:
-    return file is not None and file.name == name and _same_bytes(file, name, content)
+def _choose(
+    matches: Callable[[Reported, str, Content], bool],
+    free: list[Reported],
+    chosen: dict[int, Reported],
+    names: Sequence[str],
+    contents: Sequence[Content],
+) -> None:
+    """Give each file that has no counterpart yet the first that is free and matches."""
+    for index, (name, content) in enumerate(zip(names, contents, strict=True)):
+        match = None if index in chosen else next((file for file in free if matches(file, name, content)), None)
+        if match is not None:
+            chosen[index] = match
+            free.remove(match)
 
 
-def _same_bytes(file: RemoteFile | None, name: str, content: Content) -> bool:  # noqa: ARG001 - one of five measures
-    return file is not None and _md5(file.md5) is not None and _md5(file.md5) == content.md5
+def _same_bytes(file: Reported, name: str, content: Content) -> bool:  # noqa: ARG001 - one of four measures
+    return file.md5 is not None and file.md5 == content.md5
 
 
-def _fits(file: RemoteFile | None, name: str, content: Content) -> bool:
-    return file is not None and file.name == name and disproof(file, content) is None
+def _fits(file: Reported | RemoteFile, name: str, content: Content) -> bool:
+    return file.name == name and disproof(file, content) is None
 
 
-def _same_name(file: RemoteFile | None, name: str, content: Content) -> bool:  # noqa: ARG001
-    return file is not None and file.name == name
+def _same_name(file: Reported, name: str, content: Content) -> bool:  # noqa: ARG001
+    return file.name == name
 
 
-def _any(file: RemoteFile | None, name: str, content: Content) -> bool:  # noqa: ARG001
+def _any(file: Reported, name: str, content: Content) -> bool:  # noqa: ARG001
     return True
 
 
-def _receipt(match: tuple[RemoteDocument, RemoteFile | None] | None, content: Content) -> Receipt:
+def _receipt(match: Reported | None, content: Content) -> Receipt:
     if match is None:
         return Receipt(failure=Failure("no_document", "the job is complete but names no document for it"), known=False)
-    document, file = match
-    return Receipt(document.id, disproof(file, content) if file is not None else None)
+    return Receipt(match.document_id, disproof(match, content))
 
 
-def disproof(file: RemoteFile, content: Content) -> Failure | None:
+def disproof(file: Reported | RemoteFile, content: Content) -> Failure | None:
     """Why the vendor's file can't be the one that was sent; None: nothing speaks against it.
 
     ``md5Hash`` may be hexadecimal or base64, ``sizeKB`` rounded down or to nearest: neither is published.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from bulkup.errors import StepError
 from bulkup.model import Again, Failure
+from bulkup.tasks import begin
 from bulkup.tls import Resuming, trusting
-from bulkup.transport import Limits, Request, Response, Stream
+from bulkup.transport import Done, Limits, Request, Response, Stream
 from bulkup.wire.connection import Connection
 from bulkup.wire.head import Origin, addressed, composed
 from bulkup.wire.pool import Pool
@@ -45,6 +47,30 @@ class Wire:
             raise
         self._pool.give(connection, again=not request.fresh)
         return response
+
+    def start(self, request: Request, limits: Limits, done: Done) -> Callable[[], object]:
+        """See `Starter.start`; what needs a new connection, or has a body to be read meanwhile, has a task."""
+        try:
+            origin, head = _ready(request)
+        except StepError:
+            return begin(partial(self.send, request, limits), done)
+        pieces = b"" if request.body is None else request.body.pieces
+        connection = None if request.fresh or pieces is None else self._pool.take(origin)
+        if connection is None:
+            return begin(partial(self.send, request, limits), done)
+
+        def over() -> None:
+            try:
+                response = connection.result()
+            except StepError as error:
+                connection.close()
+                done(error)
+            else:
+                self._pool.give(connection)
+                done(response)
+
+        connection.begin(head, request.body, limits, request.most, over)
+        return connection.close
 
     @asynccontextmanager
     async def stream(self, request: Request, limits: Limits) -> AsyncIterator[Stream]:

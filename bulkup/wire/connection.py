@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -27,6 +27,9 @@ from bulkup.wire.head import Origin
 
 _IDLE = 15.0
 """Seconds after which an unused connection is closed: servers close theirs after 20 to 75."""
+
+_SURELY_OPEN = 0.01
+"""Seconds of rest for which a connection is taken to be open without asking the kernel."""
 
 _QUEUED = 256 * 1024
 """Bytes of an endless answer that may wait for whoever reads it."""
@@ -56,9 +59,11 @@ class Connection(asyncio.Protocol):
         self._limits = Limits()
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._rested = 0.0
         self._latest = 0.0  # when an answer must have come that trickles
         self._news: asyncio.Future[None] | None = None  # of the answer
         self._room: asyncio.Future[None] | None = None  # for the next piece of the body
+        self._over: Callable[[], None] | None = None  # who is told that an exchange is over
         self._sending: anyio.CancelScope | None = None
         self._given = True  # the whole request is in the transport's hands
         self._full = False  # it holds bytes that the kernel did not take yet
@@ -78,10 +83,22 @@ class Connection(asyncio.Protocol):
         if body is not None and body.pieces is None:
             await self._stream(head, body)
         else:
-            self._write((head, *body.pieces) if body is not None and body.pieces else (head,), given=True)
+            self._write_all(head, body)
         while not answer.complete:
             await self._more()
-        self._busy = False
+        return self.result()
+
+    def begin(self, head: bytes, body: Body | None, limits: Limits, most: int, over: Callable[[], None]) -> None:
+        """As `exchange`, for a body that is in memory; ``over`` is called when `result` knows how it ended."""
+        self._expect(limits, most)
+        self._over = over
+        self._write_all(head, body)
+
+    def result(self) -> Response:
+        """The answer to the last request; raises as `exchange`."""
+        answer = self._answer
+        if answer.problem is not None:
+            raise no_answer(answer.problem)
         if not self._all_sent and answer.status < ERROR:
             raise no_answer(f"HTTP {answer.status} came before all bytes were sent, so it proves nothing")
         return answer.whole()
@@ -159,6 +176,7 @@ class Connection(asyncio.Protocol):
     def rest(self) -> None:
         """Nobody uses it for now: it closes itself after a while."""
         self._busy = self.fresh = False
+        self._rested = self._loop.time()
         self._move(_IDLE)
 
     @property
@@ -166,6 +184,8 @@ class Connection(asyncio.Protocol):
         """Whether it is still open, as far as anybody can know."""
         if self._closed or self._transport.is_closing():
             return False
+        if self._loop.time() - self._rested < _SURELY_OPEN:
+            return True
         return not self._kernel.poll(0)  # no end, and no bytes that nobody asked for
 
     @property
@@ -174,7 +194,8 @@ class Connection(asyncio.Protocol):
         return self._transport.get_extra_info("ssl_object")
 
     def close(self) -> None:
-        """Close it at once, whatever is under way."""
+        """Close it at once, whatever is under way; nobody is told."""
+        self._over = None
         if not self._closed:
             self._transport.abort()
             self._end("the connection was closed")
@@ -245,6 +266,9 @@ class Connection(asyncio.Protocol):
     def _all_sent(self) -> bool:
         return self._given and not self._full
 
+    def _write_all(self, head: bytes, body: Body | None) -> None:
+        self._write((head, *body.pieces) if body is not None and body.pieces else (head,), given=True)
+
     def _write(self, pieces: Sequence[bytes], *, given: bool) -> None:
         self._given = given
         if len(pieces) == 1:
@@ -267,6 +291,9 @@ class Connection(asyncio.Protocol):
             self._news.set_result(None)
         if self._sending is not None:
             self._sending.cancel()
+        if self._over is not None and self._answer.over:
+            over, self._over = self._over, None
+            over()
 
     def _move(self, seconds: float) -> None:
         """Move the deadline of what is waited for."""
@@ -284,7 +311,8 @@ class Connection(asyncio.Protocol):
             return
         if self._busy and not self._answer.over:
             self._answer.problem = self._overdue()
-        self.close()
+        self._transport.abort()
+        self._end("nobody used the connection")
 
     def _overdue(self) -> str:
         if self._answer.endless:
