@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -30,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable, DropTable
 
+from bulkup.ledger.given import given
 from bulkup.ledger.schema import documents, former_documents, incoming, runs
 from bulkup.model import Stage, State
 from bulkup.rows import Complaint, Invalid, Row
@@ -67,7 +69,10 @@ _never_stored = and_(
 The answer to them may have been lost, so its record is asked for before it becomes an orphan.
 """
 
-_BAD = "\0"
+_COLUMNS = [column.name for column in incoming.columns]
+_given = given(*_COLUMNS)
+_STAGE = insert(incoming).from_select(_COLUMNS, select(*_given.c))
+
 _BATCH = 1000
 _KEPT = (State.COMPLETED, State.INITIATED, State.STORED, State.UNKNOWN)
 
@@ -127,7 +132,7 @@ def _stage_batch(
     complain: Callable[[Complaint], None],
     admission: Admission,
 ) -> None:
-    staged: list[dict[str, object]] = []
+    staged: list[tuple[object, ...]] = []
     taken = _taken(connection, [item.key for item in batch if isinstance(item, Row)])
     sent = _sent(connection, [item.key for item in batch if isinstance(item, Row) and item.objections])
     for item in batch:
@@ -155,7 +160,7 @@ def _stage_batch(
             taken[item.key] = item.number
             staged.append(_values(item))
     if staged:
-        connection.execute(insert(incoming), staged)
+        connection.execute(_STAGE, {"rows": orjson.dumps(staged).decode()})
 
 
 def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
@@ -268,46 +273,41 @@ def _sent(connection: Connection, keys: list[str]) -> set[str]:
     return set(connection.scalars(select(documents.c.key).where(documents.c.key.in_(keys), known)))
 
 
-def _values(row: Row) -> dict[str, object]:
-    return {
-        "row": row.number,
-        "key": row.key,
-        "provider": row.provider,
-        "target": row.target,
-        "path": row.path,
-        "filename": row.filename,
-        "cells": dict(row.cells),
-        "share": row.share,
-        "bundled": row.bundled,
-        "group": row.group,
-        "error": None,
-    }
+def _values(row: Row, error: str | None = None) -> tuple[object, ...]:
+    """A row as `_STAGE` takes it; one with an error is in no bundle, and has no key."""
+    return (
+        row.number,
+        row.key if error is None else None,
+        row.provider,
+        row.target,
+        row.path,
+        row.filename,
+        row.cells,
+        row.share,
+        row.bundled and error is None,
+        row.group,
+        error,
+    )
 
 
-def _bad_key(number: int) -> str:
-    """A stand-in for the key of a row that has none of its own; it never meets a good row's."""
-    return f"{_BAD}{number}"
+def _invalid(row: Invalid) -> tuple[object, ...]:
+    return (
+        row.number,
+        None,
+        row.provider,
+        "",
+        row.path,
+        row.filename,
+        row.cells,
+        row.share,
+        row.bundled,
+        row.group,
+        "; ".join(_without_file(complaint) for complaint in row.complaints),
+    )
 
 
-def _invalid(row: Invalid) -> dict[str, object]:
-    return {
-        "row": row.number,
-        "key": _bad_key(row.number),
-        "provider": row.provider,
-        "target": "",
-        "path": row.path,
-        "filename": row.filename,
-        "cells": dict(row.cells),
-        "share": row.share,
-        "bundled": row.bundled,
-        "group": row.group,
-        "error": "; ".join(_without_file(complaint) for complaint in row.complaints),
-    }
-
-
-def _refused(row: Row, *complaints: Complaint) -> dict[str, object]:
-    error = "; ".join(_without_file(complaint) for complaint in complaints)
-    return _values(row) | {"key": _bad_key(row.number), "error": error, "bundled": False}
+def _refused(row: Row, *complaints: Complaint) -> tuple[object, ...]:
+    return _values(row, "; ".join(_without_file(complaint) for complaint in complaints))
 
 
 def _without_file(complaint: Complaint) -> str:
@@ -361,8 +361,7 @@ def _torn(connection: Connection, name: str) -> Iterator[Complaint]:
 
 def _refuse(connection: Connection, which: ColumnElement[bool], complaint: Complaint) -> None:
     """Mark staged rows as bad, and give their key free."""
-    key = literal(_BAD) + cast(incoming.c.row, Text)
-    connection.execute(update(incoming).where(which).values(error=_without_file(complaint), key=key))
+    connection.execute(update(incoming).where(which).values(error=_without_file(complaint), key=null()))
 
 
 def _oversized(connection: Connection, name: str, max_bundle: Mapping[str, int]) -> Iterator[tuple[Complaint, int]]:

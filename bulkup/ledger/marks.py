@@ -13,7 +13,6 @@ from sqlalchemy import (
     Insert,
     Subquery,
     Update,
-    bindparam,
     case,
     func,
     insert,
@@ -23,6 +22,7 @@ from sqlalchemy import (
     update,
 )
 
+from bulkup.ledger.given import given
 from bulkup.ledger.schema import Fate, documents, former_documents
 from bulkup.model import Content, Stage, State
 
@@ -120,19 +120,12 @@ class GivenUp:
 Mark = Initiated | Answered | Stored | Measured | Ended | Reset | GivenUp
 
 
-def _given(*names: str) -> Subquery:
-    """Rows that come as one parameter, an array of arrays in JSON: one statement serves them all."""
-    each = func.json_each(bindparam("rows")).table_valued("value")
-    values = [func.json_extract(each.c.value, f"$[{index}]").label(name) for index, name in enumerate(names)]
-    return select(*values).subquery("given")
+def _set(rows: Subquery, **values: object) -> Update:
+    """Change the documents with their ids."""
+    return update(documents).where(documents.c.id == rows.c.id).values(**values)
 
 
-def _set(given: Subquery, **values: object) -> Update:
-    """Change the rows with the given ids."""
-    return update(documents).where(documents.c.id == given.c.id).values(**values)
-
-
-_initiated = _given("id", "run_id", "at", "flow", "size", "mtime_ns", "md5", "sha256")
+_initiated = given("id", "run_id", "at", "flow", "size", "mtime_ns", "md5", "sha256")
 _INITIATED = _set(
     _initiated,
     state=literal(State.INITIATED.value),
@@ -160,10 +153,10 @@ _RETIRE = insert(former_documents).from_select(
     ),
 )
 
-_answered = _given("id", "job_id", "document_id")
+_answered = given("id", "job_id", "document_id")
 _ANSWERED = _set(_answered, job_id=_answered.c.job_id, document_id=_answered.c.document_id, orphan=null())
 
-_given_up = _given("id", "orphan", "fate")
+_given_up = given("id", "orphan", "fate")
 _REPLACE_ORPHAN = insert(former_documents).from_select(
     ["document", "document_id", "replaced_by", "replaced_at", "fate"],
     select(
@@ -176,15 +169,15 @@ _REPLACE_ORPHAN = insert(former_documents).from_select(
 )
 _NO_ORPHAN = _set(_given_up, orphan=null())
 
-_stored = _given("id", "at", "md5", "sha256")
+_stored = given("id", "at", "md5", "sha256")
 _STORED = _set(
     _stored, state=literal(State.STORED.value), stored_at=_stored.c.at, md5=_stored.c.md5, sha256=_stored.c.sha256
 )
 
-_measured = _given("id", "md5", "sha256")
+_measured = given("id", "md5", "sha256")
 _MEASURED = _set(_measured, md5=_measured.c.md5, sha256=_measured.c.sha256)
 
-_reset = _given("id", "run_id")
+_reset = given("id", "run_id")
 _RESET = _set(
     _reset,
     state=literal(State.PENDING.value),
@@ -195,7 +188,7 @@ _RESET = _set(
     stored_at=null(),
 )
 
-_ended = _given("id", "run_id", "at", "state", "document_id", "stage", "code", "text", "retriable", "init_lost")
+_ended = given("id", "run_id", "at", "state", "document_id", "stage", "code", "text", "retriable", "init_lost")
 _ENDED = _set(
     _ended,
     state=_ended.c.state,

@@ -98,7 +98,7 @@ incoming = Table(
     "incoming",
     MetaData(),
     Column("row", Integer, primary_key=True),
-    Column("key", Text, nullable=False, unique=True),
+    Column("key", Text, unique=True),  # a bad row has none
     Column("provider", Text, nullable=False),
     Column("target", Text, nullable=False),
     Column("path", Text, nullable=False),
