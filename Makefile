@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 KILLS ?= 300
 ROWS ?= 100000
-ROUNDS ?= 3
+ROUNDS ?= 5
 EXAMPLES ?= 2000
 
-.PHONY: help demo test lint types imports unit test-slow test-s3 kills soak bench-pace fuzz clean
+.PHONY: help demo test lint types imports unit test-slow test-s3 kills soak bench bench-pace fuzz clean
 
 help:
 	@echo 'make demo       install, then send a sample archive to the built-in sandbox'
@@ -17,6 +17,7 @@ help:
 	@echo 'make test-s3    the same transfers against a real S3 server, SeaweedFS'
 	@echo 'make kills      kill the command 300 times over all vendors, and count on their side'
 	@echo 'make soak       send 100000 rows with faults on each step, and look for what is lost or grows: ROWS=100000'
+	@echo 'make bench      measure speed against curl, s5cmd, rclone and scripts, in turn: ROUNDS=5'
 	@echo 'make bench-pace measure how much of an unknown rate limit is used, and adaptive concurrency: ROUNDS=3'
 	@echo 'make fuzz       look for what breaks on 2,000 random examples of each property'
 	@echo 'make clean      remove what these made'
@@ -47,6 +48,10 @@ kills: $(VENV)/developing
 
 soak: $(VENV)/developing
 	$(BIN)/python -m benchmarks.soak --rows $(ROWS)
+
+bench: $(VENV)/developing
+	$(BIN)/pip install --quiet --group bench
+	$(BIN)/python -m benchmarks.speed --rounds $(ROUNDS)
 
 bench-pace: $(VENV)/developing
 	$(BIN)/python -m benchmarks.pace --rounds $(ROUNDS)

@@ -5,7 +5,7 @@ three requests of an upload: the init, whose URLs lead to a store of its own or 
 Events; and as a poll. A job is complete when all its files are in the store with the size that was announced. The MD5
 of a file is known beforehand, by its name. What landed is compared with what was sent after each run (`verify`).
 
-    python -m benchmarks.vendor --documents FOLDER --store FOLDER [--objects URL] [--latency SECONDS]
+    python -m benchmarks.vendor --documents FOLDER --store FOLDER [--objects URL] [--latency SECONDS] [--secret KEY]
 
 prints its port. ``GET /state`` answers what it was asked so far, as JSON.
 """
@@ -17,6 +17,7 @@ import asyncio
 import hashlib
 import json
 import secrets
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
@@ -27,6 +28,8 @@ from urllib.parse import parse_qs, urlsplit
 import httptools
 import orjson
 import uvloop
+
+from bulkup.sandbox.objectstore.signing import Signer
 
 _SIGNATURE = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAEXAMPLE%2F20260101%2Fus-east-1%2Fs3%2Faws4_request"
 _SIGNATURE += "&X-Amz-Date=20260101T000000Z&X-Amz-Expires=3600&X-Amz-SignedHeaders=content-type%3Bhost&X-Amz-Signature="
@@ -41,12 +44,14 @@ class Vendor:
         store: the folder where nginx, or this server, keeps what is PUT.
         objects: the store's URL; empty: this server's own.
         latency: seconds before each answer.
+        secret: of an S3 server that keeps what is PUT: URLs are really signed, and whether bytes landed is not asked.
     """
 
-    def __init__(self, documents: Path, store: Path, objects: str, latency: float) -> None:
+    def __init__(self, documents: Path, store: Path, objects: str, latency: float, secret: str) -> None:
         self.store = store
         self.objects = objects
         self.latency = latency
+        self._signer = Signer(secret) if secret else None
         self.requests: Counter[str] = Counter()
         self.connections = 0
         self._hashes = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in documents.glob("*.pdf")}
@@ -88,7 +93,7 @@ class Vendor:
             {
                 "filename": name,
                 "stagingPath": f"staging/{key}",
-                "uploadUrl": f"{self.objects}/{key}?{_SIGNATURE}{secrets.token_hex(32)}",
+                "uploadUrl": self._signed(key),
                 "expiresAt": life,
                 "contentType": "application/pdf",
             }
@@ -96,9 +101,15 @@ class Vendor:
         ]
         return orjson.dumps({"jobId": job, "status": "awaitingUpload", "files": slots})
 
+    def _signed(self, key: str) -> str:
+        url = f"{self.objects}/{key}"
+        if self._signer is None:
+            return f"{url}?{_SIGNATURE}{secrets.token_hex(32)}"
+        return self._signer.sign("PUT", url, "application/pdf", time.time(), 3600)
+
     def _event(self, job: str) -> dict[str, object]:
         account, files = self._jobs[job]
-        for _, key, size in files:
+        for _, key, size in [] if self._signer else files:
             try:
                 landed = (self.store / key).stat().st_size == size
             except FileNotFoundError:
@@ -191,8 +202,9 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--objects", default="")
     parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--secret", default="")
     given = parser.parse_args()
-    uvloop.run(serve(Vendor(given.documents, given.store, given.objects, given.latency)))
+    uvloop.run(serve(Vendor(given.documents, given.store, given.objects, given.latency, given.secret)))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ from bulkup.traffic import Traffic
 from bulkup.transport import Transport
 from bulkup.watch import Watch, Watched
 
-_FILE_THREADS = 2
+_FILE_THREADS = 8
 _LOOK_EVERY = 0.2
 """Seconds between two looks at what a run has cost so far, and at whether anything moves."""
 _STOPPED_FOR = 5.0

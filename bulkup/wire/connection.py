@@ -21,7 +21,7 @@ from typing import Any, cast
 import anyio
 import anyio.lowlevel
 
-from bulkup.transport import ERROR, PATIENCE, PIECE, SLOWEST, Body, Limits, Response, no_answer
+from bulkup.transport import ERROR, PATIENCE, SLOWEST, Body, Limits, Response, no_answer
 from bulkup.wire.answer import Answer
 from bulkup.wire.head import Origin
 
@@ -66,6 +66,7 @@ class Connection(asyncio.Protocol):
         self._over: Callable[[], None] | None = None  # who is told that an exchange is over
         self._sending: anyio.CancelScope | None = None
         self._given = True  # the whole request is in the transport's hands
+        self._unsent = 0  # bytes that the kernel had not taken when somebody last looked
         self._full = False  # it holds bytes that the kernel did not take yet
 
     # --- an exchange ----------------------------------------------------------------------------------------------
@@ -135,17 +136,15 @@ class Connection(asyncio.Protocol):
         return self._answer
 
     async def _stream(self, head: bytes, body: Body) -> None:
-        """Send a body piece by piece, as the network takes them."""
+        """Send a body chunk by chunk, as the network takes them."""
         left = body.length
         self._write((head,), given=not left)
         try:
             with anyio.CancelScope() as self._sending:  # an answer or the deadline ends also a wait for our own bytes
                 async for chunk in body.chunks():
-                    for start in range(0, len(chunk), PIECE):
-                        piece = chunk[start : start + PIECE] if len(chunk) > PIECE else chunk
-                        await self._room_for_more()
-                        left -= len(piece)
-                        self._write((piece,), given=left <= 0)
+                    await self._room_for_more()
+                    left -= len(chunk)
+                    self._write((chunk,), given=left <= 0)
         finally:
             self._sending = None
 
@@ -275,6 +274,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(pieces[0])
         else:
             self._transport.writelines(pieces)
+        self._unsent = self._transport.get_write_buffer_size() if self._full else 0
         self._move(self._limits.answer if self._all_sent else self._limits.stall)
 
     def _end(self, why: str) -> None:
@@ -308,6 +308,11 @@ class Connection(asyncio.Protocol):
         """The timer rang: time is over, unless the deadline moved meanwhile."""
         if self._loop.time() < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._look)
+            return
+        unsent = self._transport.get_write_buffer_size()
+        if self._busy and unsent < self._unsent and not self._answer.over:
+            self._unsent = unsent  # a long chunk on a slow line, but it moves
+            self._move(self._limits.stall)
             return
         if self._busy and not self._answer.over:
             self._answer.problem = self._overdue()
