@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+_BYTES = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -61,6 +62,14 @@ def failures(value: str) -> Failures:
     if found is None or (not found[2] and "." in found[1]):
         raise ValueError("must be a number of rows, such as 10, or a percentage, such as 2%")
     return Failures(float(found[1]), percent=bool(found[2]))
+
+
+def size(value: str) -> int:
+    """Bytes of a size such as ``1000``, ``64kB`` or ``256MiB``; raises ValueError."""
+    found = re.fullmatch(r"(\d+)([kMG]B|[KMG]iB|)", value)
+    if found is None:
+        raise ValueError("must be a size such as 256MiB, 1GB or a number of bytes")
+    return int(found[1]) * _BYTES[found[2]]
 
 
 def duration(value: str) -> float:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from bulkup.budget import Budget, Failures, duration, failures
+from bulkup.budget import Budget, Failures, duration, failures, size
 from bulkup.errors import ConfigError
 from bulkup.plan import OnChange
 from bulkup.providers import PROVIDERS
@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     on_change: OnChange = OnChange.UPLOAD
     allow_empty: bool = False
     verify: bool | None = None
+    memory: Annotated[int, BeforeValidator(_given(size)), Field(gt=0)] = 256 * 1024 * 1024
     max_failures: Annotated[Failures | None, BeforeValidator(_given(failures))] = None
     max_duration: Annotated[float | None, BeforeValidator(_given(duration))] = None
     max_requests: int | None = Field(None, gt=0)
@@ -96,6 +97,7 @@ class Settings(BaseSettings):
             verify=self.verify,
             private_names=self.private_names,
             root=None if self.root is None else str(self.root),
+            memory=self.memory,
             budget=Budget(self.max_failures, self.max_duration, self.max_requests),
         )
 

@@ -34,6 +34,7 @@ from bulkup.feed import LedgerReader, feed, reconcile
 from bulkup.journal import Journal
 from bulkup.lane import Lane
 from bulkup.ledger import Ledger
+from bulkup.memory import Memory
 from bulkup.model import SKIPPED, State
 from bulkup.plan import Batch
 from bulkup.private import Masks
@@ -146,6 +147,7 @@ class Run:
                 self._clock,
                 self._emit,
                 self._watch,
+                Memory(self._terms.memory),
                 ledger.claimed,
             )
             try:

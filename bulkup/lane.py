@@ -17,7 +17,7 @@ import anyio
 from bulkup import plan
 from bulkup.announce import Announced, Announcer
 from bulkup.api import Api
-from bulkup.content import Source, inspect
+from bulkup.content import CHUNK, SMALL, Source, inspect
 from bulkup.decide import Next, after_init, after_transfer, init_again, stays_pending, stops_lane
 from bulkup.deliver import Courier, Delivery
 from bulkup.errors import StepError
@@ -113,7 +113,7 @@ class Lane:
         work = [batch]
         while work and not self.stopped:
             batch = work.pop()
-            async with self.api.traffic.slots.one():
+            async with self.api.traffic.slots.one(), self._tools.memory.held(_weight(batch)):
                 if self._takes(batch):
                     work += await self._round(batch)
 
@@ -374,3 +374,9 @@ class Lane:
         text = f"{name}: can't ask what became of {documents} documents now"
         self._tools.emit(Notice(f"{text}: {failure.text}", f"{text}: {failure.code}"))
         self.stop_for(failure)
+
+
+def _weight(batch: Batch) -> int:
+    """Bytes that its bodies take at a time: small files whole, of a large one what is being read and sent."""
+    small = SMALL * len(batch.documents)
+    return batch.size if batch.size <= small else small + 2 * CHUNK

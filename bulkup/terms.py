@@ -15,9 +15,6 @@ from bulkup.transport import Limits
 class Terms:
     """A run's settings; seconds throughout.
 
-    Memory for bodies is at most ``concurrency * 25`` small files of `bulkup.content.SMALL` bytes, plus two chunks of
-    `bulkup.content.CHUNK` for each of ``transfers`` large ones, per vendor.
-
     Attributes:
         concurrency: uploads (an init with its transfers) in flight per vendor, at most.
         adaptive: their number starts low and follows what the vendor takes; else it is always `concurrency`.
@@ -31,6 +28,8 @@ class Terms:
         settle: how long a job whose bytes may have landed unnoticed is given to complete by itself, before its
             documents are sent again; longer where the ledger knows that the vendor takes longer.
         drain: how long work in flight may go on after the first interrupt.
+        memory: bytes of bodies held at a time, of all vendors together: small files from before their init until they
+            are sent, and of large ones the chunks on their way.
         budget: where the run stops by itself.
         on_change: what happens to a completed row whose file holds something else now.
         allow_empty: an empty file is sent.
@@ -52,6 +51,7 @@ class Terms:
     job_timeout: float = 600.0
     settle: float = 10.0
     drain: float = 30.0
+    memory: int = 256 * 1024 * 1024
     budget: Budget = field(default_factory=Budget)
     on_change: OnChange = OnChange.UPLOAD
     allow_empty: bool = False

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bulkup.clock import Clock
 from bulkup.events import Subscriber
 from bulkup.journal import Journal
+from bulkup.memory import Memory
 from bulkup.terms import Terms
 from bulkup.watch import Watch, Watched
 
@@ -26,6 +27,7 @@ class Tools:
         clock: time and chance.
         emit: is told of every event.
         watch: is told of every move.
+        memory: for bodies.
         claimed: answers the ids of all records of a provider's target that the ledger holds.
     """
 
@@ -37,4 +39,5 @@ class Tools:
     clock: Clock
     emit: Subscriber
     watch: Watch
+    memory: Memory
     claimed: Callable[[str, str], Awaitable[frozenset[str]]]

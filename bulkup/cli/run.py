@@ -137,6 +137,10 @@ def run(  # noqa: PLR0913 - one parameter is one option
     max_requests: Annotated[
         int | None, typer.Option(help="Stop when so many requests were sent.", rich_help_panel=_LIMITS)
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Bytes of files held at a time: 64MiB, 1GiB.", rich_help_panel=_LIMITS),
+    ] = None,
     root: Annotated[
         Path | None,
         typer.Option(help="A folder that no file may lie outside of, wherever links lead.", rich_help_panel=_SECURITY),
@@ -180,6 +184,7 @@ def run(  # noqa: PLR0913 - one parameter is one option
         max_failures=max_failures,
         max_duration=max_duration,
         max_requests=max_requests,
+        memory=memory,
         root=root,
         private_names=private_names,
         ca_file=ca_file,
