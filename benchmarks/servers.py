@@ -120,10 +120,12 @@ class Vendor:
 
 
 @contextmanager
-def vendor(documents: Path, store: Path, objects: str = "", latency: float = 0.0, secret: str = "") -> Iterator[Vendor]:
+def vendor(
+    documents: Path, store: Path, objects: str = "", *, latency: float = 0.0, job: float = 0.0, secret: str = ""
+) -> Iterator[Vendor]:
     """Start it; see `benchmarks.vendor`."""
     command = [sys.executable, "-m", "benchmarks.vendor", "--documents", str(documents), "--store", str(store)]
-    command += ["--objects", objects, "--latency", str(latency), "--secret", secret]
+    command += ["--objects", objects, "--latency", str(latency), "--job", str(job), "--secret", secret]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -148,10 +148,10 @@ def _cases(scale: float, only: Sequence[str]) -> Iterator[Iterator[Case]]:
 
 def _generate(folder: Path, store: Store, scale: float, wanted: Callable[[str], bool]) -> Iterator[Case]:
     small = Corpus(folder / "small", max(50, int(20_000 * scale)), 16 * _KIB)
-    few = Corpus(folder / "few", max(50, int(2_000 * scale)), 16 * _KIB)
+    few = Corpus(folder / "few", max(50, int(4_000 * scale)), 16 * _KIB)
     yield from filter(lambda case: wanted(case.name), _client_alone(small, store, folder))
     yield from _whole(small, store, folder, wanted)
-    yield from _one_by_one(few, store, folder, wanted)
+    yield from _one_by_one(few, store, wanted)
     for name, files, size in (("1 MiB", int(1_000 * scale), _MIB), ("256 MiB", max(2, int(8 * scale)), 256 * _MIB)):
         if wanted(name):
             large = Corpus(folder / name.replace(" ", ""), files, size)
@@ -172,7 +172,7 @@ def _client_alone(corpus: Corpus, store: Store, folder: Path) -> Iterator[Case]:
 
 
 def _whole(corpus: Corpus, store: Store, folder: Path, wanted: Callable[[str], bool]) -> Iterator[Case]:
-    """Inits of 25 files, PUTs, streams, ledger."""
+    """Inits of 25 files, PUTs, streams, ledger; then with 50 ms on each answer."""
     manifest, count = corpus.manifest(shared=True), len(corpus.paths)
     with vendor(corpus.folder, store.objects, store.plain) as stand_in:
         if wanted("whole run"):
@@ -183,21 +183,26 @@ def _whole(corpus: Corpus, store: Store, folder: Path, wanted: Callable[[str], b
             ours = bulkup("bulkup run --no-verify", manifest, stand_in.environment, "--no-verify")
             theirs = curl("curl", corpus.paths, store.plain, folder, md5=False)
             yield Case("no-verify", count, corpus.size, [ours, theirs], corpus.landed(store))
-
-
-def _one_by_one(corpus: Corpus, store: Store, folder: Path, wanted: Callable[[str], bool]) -> Iterator[Case]:
-    """Three requests a file, against scripts; and 50 ms on each answer, against curl."""
-    count = len(corpus.paths)
-    if wanted("one file an init"):
-        with vendor(corpus.folder, store.objects, store.plain) as stand_in:
-            ours = bulkup("bulkup run", corpus.manifest(shared=False), stand_in.environment)
-            scripts = [script(who, corpus.folder, stand_in.environment) for who in ("aiohttp", "requests", "httpx")]
-            yield Case("one file an init", count, corpus.size, [ours, *scripts], corpus.landed(store))
     if wanted("latency"):
         with vendor(corpus.folder, store.objects, latency=0.05) as stand_in:
-            ours = bulkup("bulkup run", corpus.manifest(shared=True), stand_in.environment)
+            ours = bulkup("bulkup run", manifest, stand_in.environment)
             theirs = curl("curl", corpus.paths, f"{stand_in.url}/store/curl", folder, md5=False)
             yield Case("latency of 50 ms", count, corpus.size, [ours, theirs], corpus.landed(store))
+
+
+def _one_by_one(corpus: Corpus, store: Store, wanted: Callable[[str], bool]) -> Iterator[Case]:
+    """Three requests a file, against scripts; jobs that take no time, and such that make pollers wait."""
+    count, single = len(corpus.paths), corpus.manifest(shared=False)
+    if wanted("one file an init"):
+        with vendor(corpus.folder, store.objects, store.plain) as stand_in:
+            ours = bulkup("bulkup run", single, stand_in.environment)
+            scripts = [script(who, corpus.folder, stand_in.environment) for who in ("aiohttp", "requests", "httpx")]
+            yield Case("one file an init", count, corpus.size, [ours, *scripts], corpus.landed(store))
+    if wanted("jobs of 50 ms"):
+        with vendor(corpus.folder, store.objects, store.plain, job=0.05) as stand_in:
+            ours = bulkup("bulkup run", single, stand_in.environment)
+            theirs = script("aiohttp", corpus.folder, stand_in.environment)
+            yield Case("one file an init, jobs of 50 ms", count, corpus.size, [ours, theirs], corpus.landed(store))
 
 
 def _s3(folder: Path, scale: float) -> Iterator[Case]:

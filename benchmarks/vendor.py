@@ -5,7 +5,8 @@ three requests of an upload: the init, whose URLs lead to a store of its own or 
 Events; and as a poll. A job is complete when all its files are in the store with the size that was announced. The MD5
 of a file is known beforehand, by its name. What landed is compared with what was sent after each run (`verify`).
 
-    python -m benchmarks.vendor --documents FOLDER --store FOLDER [--objects URL] [--latency SECONDS] [--secret KEY]
+    python -m benchmarks.vendor --documents FOLDER --store FOLDER [--objects URL] [--latency SECONDS]
+        [--job SECONDS] [--secret KEY]
 
 prints its port. ``GET /state`` answers what it was asked so far, as JSON.
 """
@@ -44,18 +45,21 @@ class Vendor:
         store: the folder where nginx, or this server, keeps what is PUT.
         objects: the store's URL; empty: this server's own.
         latency: seconds before each answer.
+        job: seconds that a job takes, from when it is first asked about.
         secret: of an S3 server that keeps what is PUT: URLs are really signed, and whether bytes landed is not asked.
     """
 
-    def __init__(self, documents: Path, store: Path, objects: str, latency: float, secret: str) -> None:
+    def __init__(self, documents: Path, store: Path, objects: str, latency: float, job: float, secret: str) -> None:
         self.store = store
         self.objects = objects
         self.latency = latency
+        self.job = job
         self._signer = Signer(secret) if secret else None
         self.requests: Counter[str] = Counter()
         self.connections = 0
         self._hashes = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in documents.glob("*.pdf")}
         self._jobs: dict[str, tuple[str, list[tuple[str, str, int]]]] = {}
+        self._asked: dict[str, float] = {}
         self._ids = 0
         self._life = datetime.now(UTC) + timedelta(hours=1)
 
@@ -75,8 +79,11 @@ class Vendor:
         if parts.path == "/state":
             return 200, _JSON, json.dumps({"requests": self.requests, "connections": self.connections}).encode()
         job = parse_qs(parts.query).get("jobId", [names[-1]])[0]
-        event = orjson.dumps(self._event(job))
-        if names[-1] == "upload-progress":
+        asked = self._asked.setdefault(job, time.monotonic())
+        streamed = names[-1] == "upload-progress"
+        early = self.job and not streamed and time.monotonic() < asked + self.job
+        event = orjson.dumps({"type": "processing"} if early else self._event(job))
+        if streamed:
             self.requests["stream"] += 1
             return 200, _EVENTS, b"data: " + event + b"\n\n"
         self.requests["poll"] += 1
@@ -180,8 +187,9 @@ class Peer(asyncio.Protocol):
             framed = b"%bTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (head, len(content), content)
         else:
             framed = b"%bContent-Length: %d\r\n\r\n%b" % (head, len(content), content)
-        if self._vendor.latency:
-            asyncio.get_running_loop().call_later(self._vendor.latency, self._transport.write, framed)
+        wait = self._vendor.latency + (self._vendor.job if kind is _EVENTS else 0)
+        if wait:
+            asyncio.get_running_loop().call_later(wait, self._transport.write, framed)
         else:
             self._transport.write(framed)
 
@@ -202,9 +210,10 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--objects", default="")
     parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--job", type=float, default=0.0)
     parser.add_argument("--secret", default="")
     given = parser.parse_args()
-    uvloop.run(serve(Vendor(given.documents, given.store, given.objects, given.latency, given.secret)))
+    uvloop.run(serve(Vendor(given.documents, given.store, given.objects, given.latency, given.job, given.secret)))
 
 
 if __name__ == "__main__":

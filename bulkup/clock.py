@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import anyio
 
@@ -29,5 +30,10 @@ class Clock:
 
     def stamp(self) -> str:
         """The present as ISO 8601 in UTC, with milliseconds."""
-        now = datetime.fromtimestamp(self.wall(), UTC)
-        return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        second, rest = divmod(self.wall(), 1)
+        return f"{_second(int(second))}.{int(rest * 1000):03}Z"
+
+
+@lru_cache(4)
+def _second(count: int) -> str:
+    return datetime.fromtimestamp(count, UTC).strftime("%Y-%m-%dT%H:%M:%S")

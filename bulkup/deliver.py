@@ -121,7 +121,7 @@ class Courier:
         loads = [_load(api, upload, documents, sources, asked) for upload in ticket.uploads]
         light = [load for load in loads if load.light]
         results: dict[_Load, Reply | Failure | Undelivered] = {}
-        if len(light) > 1:
+        if light:
             results |= await self._relay(api, light)
         left = [load for load in loads if not isinstance(results.get(load), Reply)]
         later = await gather([partial(self._patiently, api, load, results.get(load)) for load in left])

@@ -41,7 +41,7 @@ from bulkup.private import Masks
 from bulkup.providers import PROVIDERS
 from bulkup.providers.base import Adapter
 from bulkup.relay import Places
-from bulkup.tasks import gather, in_thread, task_group, threads
+from bulkup.tasks import gather, in_thread, plain_group, task_group, threads
 from bulkup.terms import Terms
 from bulkup.tools import Tools
 from bulkup.track import Tracker
@@ -210,10 +210,9 @@ class Run:
             asking=anyio.Semaphore(terms.concurrency, fast_acquire=True),
             traffic=Traffic(adapter.name, terms, self._clock, self._emit),
         )
-        async with task_group() as finishers:
-            lane = Lane(
-                api, tools, places=Places(max(terms.transfers, terms.concurrency)), start_soon=finishers.start_soon
-            )
+        async with plain_group() as start_finisher:
+            places = Places(max(terms.transfers, terms.concurrency))
+            lane = Lane(api, tools, places=places, start_soon=start_finisher)
             self._lanes.append(lane)
             if self._interrupts or self._limited:
                 lane.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import Executor
 
 import anyio
@@ -22,11 +23,11 @@ class Journal:
         self._ledger = ledger
         self._executor = executor
         self._waiting: list[Mark] = []
-        self._written = anyio.Event()
-        self._work = anyio.Event()
+        self._written = asyncio.Event()
+        self._work = asyncio.Event()
         self._closing = False
 
-    def record(self, *marks: Mark) -> anyio.Event:
+    def record(self, *marks: Mark) -> asyncio.Event:
         """Have marks written soon; the event is set when they are durable."""
         self._waiting += marks
         self._work.set()
@@ -49,9 +50,9 @@ class Journal:
         """
         while not (self._closing and not self._waiting):
             await self._work.wait()
-            self._work = anyio.Event()
+            self._work = asyncio.Event()
             marks, self._waiting = self._waiting, []
-            written, self._written = self._written, anyio.Event()
+            written, self._written = self._written, asyncio.Event()
             if marks:
                 with anyio.CancelScope(shield=True):
                     await in_thread(self._executor, self._ledger.write, marks)

@@ -113,9 +113,17 @@ class Lane:
         work = [batch]
         while work and not self.stopped:
             batch = work.pop()
-            async with self.api.traffic.slots.one(), self._tools.memory.held(_weight(batch)):
-                if self._takes(batch):
-                    work += await self._round(batch)
+            slots, memory = self.api.traffic.slots, self._tools.memory
+            await slots.take()
+            try:
+                held = await memory.take(_weight(batch))
+                try:
+                    if self._takes(batch):
+                        work += await self._round(batch)
+                finally:
+                    memory.give(held)
+            finally:
+                slots.leave()
 
     async def _round(self, batch: Batch) -> list[Batch]:
         """One init with its transfers; returns what has to go another round."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 
 class Memory:
@@ -20,20 +18,12 @@ class Memory:
         self._free = total
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    @asynccontextmanager
-    async def held(self, wanted: int) -> AsyncIterator[None]:
-        """Hold so many bytes, or all there are if that is less."""
+    async def take(self, wanted: int) -> int:
+        """Hold so many bytes until `give`, or all there are if that is less; returns how many."""
         wanted = min(wanted, self._total)
-        await self._take(wanted)
-        try:
-            yield
-        finally:
-            self._give(wanted)
-
-    async def _take(self, wanted: int) -> None:
         if wanted <= self._free and not self._waiting:
             self._free -= wanted
-            return
+            return wanted
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((wanted, mine))
         try:
@@ -41,12 +31,14 @@ class Memory:
         except asyncio.CancelledError:
             if mine.cancelled():
                 self._waiting = deque(each for each in self._waiting if each[1] is not mine)
-                self._give(0)
+                self.give(0)
             else:
-                self._give(wanted)
+                self.give(wanted)
             raise
+        return wanted
 
-    def _give(self, count: int) -> None:
+    def give(self, count: int) -> None:
+        """Give bytes back."""
         self._free += count
         while self._waiting and self._waiting[0][0] <= self._free:
             wanted, waiting = self._waiting.popleft()

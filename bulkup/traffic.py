@@ -8,9 +8,9 @@ is down is asked by one request at a time until it answers. How fast and whether
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from math import inf
 from typing import TypeVar
 
@@ -247,27 +247,27 @@ class Slots:
         self.taken = 0
         self._window = window
         self._clock = clock
-        self._waiting: deque[anyio.Event] = deque()
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """Have an upload in flight."""
+    async def take(self) -> None:
+        """Wait for a place, and have an upload in flight until `leave`."""
         while self.taken >= self._window.limit:
-            bell = anyio.Event()
+            bell: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(bell)
             try:
-                await bell.wait()
-            finally:
+                await bell
+            except asyncio.CancelledError:
                 if bell in self._waiting:
                     self._waiting.remove(bell)
                 else:
                     self._wake()  # whoever gives up passes on what it was told
+                raise
         self.taken += 1
-        try:
-            yield
-        finally:
-            self.taken -= 1
-            self._wake()
+
+    def leave(self) -> None:
+        """The upload is no longer in flight."""
+        self.taken -= 1
+        self._wake()
 
     def heard(self, began: float, in_flight: int, failure: Failure | None) -> None:
         """How an init ended that was sent at ``began``, while so many uploads were in flight."""
@@ -281,7 +281,9 @@ class Slots:
     def _wake(self) -> None:
         """Tell as many as there are places now."""
         for _ in range(min(self._window.limit - self.taken, len(self._waiting))):
-            self._waiting.popleft().set()
+            bell = self._waiting.popleft()
+            if not bell.done():
+                bell.set_result(None)
 
 
 def _down(failure: Failure) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -34,20 +34,32 @@ class Watch:
         """Seconds since anything moved."""
         return time.monotonic() - self._moved_at
 
-    @contextmanager
-    def doing(self, what: str) -> Iterator[None]:
+    def doing(self, what: str) -> AbstractContextManager[None]:
         """Somebody is at it."""
-        self.moved()
-        self._doing[what] += 1
-        try:
-            yield
-        finally:
-            self._doing[what] -= 1
-            self.moved()
+        return _Doing(self, self._doing, what)
 
     def waiting(self) -> str:
         """What everybody is at, such as ``loanpro: init (3)``."""
         return ", ".join(f"{what} ({count})" for what, count in sorted(self._doing.items()) if count) or "nobody"
+
+
+class _Doing:
+    """Counts somebody who is at something."""
+
+    __slots__ = ("_counts", "_watch", "_what")
+
+    def __init__(self, watch: Watch, counts: Counter[str], what: str) -> None:
+        self._watch = watch
+        self._counts = counts
+        self._what = what
+
+    def __enter__(self) -> None:
+        self._watch.moved()
+        self._counts[self._what] += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._counts[self._what] -= 1
+        self._watch.moved()
 
 
 class Watched:

@@ -23,9 +23,10 @@ def where(*names: str) -> set[str]:
 
 
 def test_one_place_starts_tasks_and_threads() -> None:
-    """Task groups come from `bulkup.tasks`, and only the engine opens one beside it."""
+    """Task groups come from `bulkup.tasks`, and only the engine opens one."""
     assert where("create_task_group", "run_in_executor", "create_task") == {"tasks.py"}
-    assert where("task_group") == {"tasks.py", "engine.py"}
+    assert where("task_group", "plain_group") == {"engine.py"}
+    assert where("begin") <= {"watch.py", "wire/client.py"}
 
 
 def test_one_place_opens_documents() -> None:

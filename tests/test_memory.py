@@ -18,12 +18,13 @@ async def test_never_more_than_there_is() -> None:
 
     async def use(number: int, wanted: int) -> None:
         nonlocal held, most
-        async with memory.held(wanted):
-            held += min(wanted, 100)
-            most = max(most, held)
-            served.append(number)
-            await asyncio.sleep(0)
-            held -= min(wanted, 100)
+        got = await memory.take(wanted)
+        held += got
+        most = max(most, held)
+        served.append(number)
+        await asyncio.sleep(0)
+        held -= got
+        memory.give(got)
 
     await asyncio.gather(*(use(number, 7 * number % 150) for number in range(100)))
     assert (held, len(served)) == (0, 100)
@@ -35,9 +36,10 @@ async def test_a_large_wish_is_not_passed_by() -> None:
     memory, order = Memory(10), list[str]()
 
     async def use(name: str, wanted: int) -> None:
-        async with memory.held(wanted):
-            order.append(name)
-            await asyncio.sleep(0)
+        got = await memory.take(wanted)
+        order.append(name)
+        await asyncio.sleep(0)
+        memory.give(got)
 
     await asyncio.gather(use("first", 6), use("large", 10), use("small", 1))
     assert order == ["first", "large", "small"]
@@ -48,18 +50,19 @@ async def test_who_gives_up_leaves_nothing_taken() -> None:
     memory = Memory(10)
 
     async def use() -> None:
-        async with memory.held(10):
-            pass
+        memory.give(await memory.take(10))
 
     for turn_came in (False, True):
-        async with memory.held(10):
-            waiting = asyncio.ensure_future(use())
-            behind = asyncio.ensure_future(use())
-            await asyncio.sleep(0)
-            if not turn_came:
-                waiting.cancel()
+        await memory.take(10)
+        waiting = asyncio.ensure_future(use())
+        behind = asyncio.ensure_future(use())
+        await asyncio.sleep(0)
         if turn_came:
+            memory.give(10)
             waiting.cancel()
+        else:
+            waiting.cancel()
+            memory.give(10)
         with pytest.raises(asyncio.CancelledError):
             await waiting
         await asyncio.wait_for(behind, 1)

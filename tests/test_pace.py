@@ -68,10 +68,11 @@ class Vendor:
 
         async def worker() -> None:
             while self.time.now < SECONDS:
-                async with traffic.slots.one():
-                    await insist(init=True)
-                    await insist(init=False)
-                    self.uploads += 1
+                await traffic.slots.take()
+                await insist(init=True)
+                await insist(init=False)
+                self.uploads += 1
+                traffic.slots.leave()
 
         for result in await self.time.run(*(worker() for _ in range(terms.concurrency))):
             assert result is None
