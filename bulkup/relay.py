@@ -174,7 +174,8 @@ class Relay:
         flight = self._flights[index] = _Flight(now, self._traffic.slots.taken)
 
         def done(outcome: Response | BaseException) -> None:
-            del self._flights[index]
+            if self._flights.pop(index, None) is None:  # it was given up just now
+                return
             try:
                 self._ended(index, flight, outcome)
             except BaseException as error:  # noqa: BLE001 - whoever waits for the relay has it

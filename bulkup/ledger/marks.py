@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from operator import attrgetter
 
 import orjson
@@ -215,9 +215,9 @@ _STATEMENTS: Mapping[type[Mark], Sequence[Insert | Update]] = {
 
 
 def write(connection: Connection, marks: Sequence[Mark]) -> None:
-    """Write marks in their order."""
-    for kind, run in groupby(marks, key=type):
-        for batch in _distinct(run):
+    """Write marks, those of one document in their order."""
+    for wave in _waves(marks):
+        for kind, batch in wave.items():
             replaced = [GivenUp(m.id, m.orphan, Fate.LEFT) for m in batch if isinstance(m, Answered) and m.orphan]
             if replaced:
                 connection.execute(_REPLACE_ORPHAN, _rows(replaced))
@@ -226,15 +226,16 @@ def write(connection: Connection, marks: Sequence[Mark]) -> None:
                 connection.execute(statement, rows)
 
 
-def _distinct(marks: Iterable[Mark]) -> Iterator[list[Mark]]:
-    """The same marks in their order, no document twice in one list: a statement changes each row once."""
-    batch: dict[int, Mark] = {}
+def _waves(marks: Iterable[Mark]) -> list[dict[type[Mark], list[Mark]]]:
+    """The first marks of all documents by their kind, then the second ones, and so on: few statements for many."""
+    waves: list[dict[type[Mark], list[Mark]]] = []
+    seen: Counter[int] = Counter()
     for mark in marks:
-        if mark.id in batch:
-            yield list(batch.values())
-            batch = {}
-        batch[mark.id] = mark
-    yield list(batch.values())
+        if seen[mark.id] == len(waves):
+            waves.append({})
+        waves[seen[mark.id]].setdefault(type(mark), []).append(mark)
+        seen[mark.id] += 1
+    return waves
 
 
 _FACTS: Mapping[type[Mark], Callable[[Mark], tuple[object, ...]]] = {

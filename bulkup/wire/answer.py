@@ -73,8 +73,9 @@ class Answer:
         framed = "content-length" in self.headers or "transfer-encoding" in self.headers
         if self.complete:
             return
+        self.keeps_alive = False
         if self.headed and not framed and self.status not in _WITHOUT_BODY:
-            self.complete, self.keeps_alive = True, False
+            self.complete = True
         elif self.problem is None:
             self.problem = (
                 "the connection broke in the middle of the answer"

@@ -1,0 +1,105 @@
+"""What a run costs, in counts: requests, connections, tasks, statements. Times are measured by `make bench`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bulkup
+from bulkup.ledger import Ledger, Stored
+from bulkup.ledger.marks import Answered, Ended, Initiated, Mark
+from bulkup.model import Content, State
+from bulkup.run import Order, admit, open_ledger
+from bulkup.sandbox import Sandbox
+from bulkup.wire.pool import Pool
+from tests.conftest import Archive
+
+ROWS = 1000
+PACKAGE = Path(bulkup.__file__).parent
+
+
+@pytest.fixture
+def small(archive: Archive) -> Archive:
+    """A thousand small documents of one account."""
+    for number in range(ROWS):
+        archive.add(f"{number}.pdf", b"%%PDF-1.7 %d" % number)
+    return archive
+
+
+async def test_requests_connections_and_tasks(small: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 1,000 small files 25 share an init and a stream, all share few connections, and a file needs no task."""
+    connections, tasks = Counter[str](), 0
+    connect = Pool.connect
+
+    async def counted(pool: Pool, *arguments: Any) -> Any:
+        connections["opened"] += 1
+        return await connect(pool, *arguments)
+
+    def factory(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+        nonlocal tasks
+        code = Path(work.cr_code.co_filename)
+        tasks += "anyio" in code.parts or (PACKAGE in code.parents and "sandbox" not in code.parts)
+        return asyncio.Task(work, loop=loop, **options)
+
+    monkeypatch.setattr(Pool, "connect", counted)
+    async with Sandbox() as sandbox:
+        asyncio.get_running_loop().set_task_factory(factory)
+        summary = await small.upload(sandbox)
+        asyncio.get_running_loop().set_task_factory(None)
+        requests = sandbox.requests
+        assert (summary.completed, summary.exit_code) == (ROWS, 0)
+        assert requests["lightreach", "init"] == ROWS // 25
+        assert requests["lightreach", "put"] == ROWS
+        assert requests["lightreach", "stream"] <= ROWS // 25 + 5
+    assert connections["opened"] <= 64 + 2 * 16  # transfers at a time, and inits and streams
+    assert tasks < ROWS // 2
+
+
+async def test_the_same_again_costs_nothing(small: Archive) -> None:
+    """A thousand completed rows: not one request."""
+    async with Sandbox() as sandbox:
+        await small.upload(sandbox)
+        before = sandbox.requests.total()
+        assert (await small.upload(sandbox)).skipped == ROWS
+        assert sandbox.requests.total() == before
+
+
+def _statements(ledger: Ledger, marks: list[Mark]) -> int:
+    count = 0
+
+    def told(_: str) -> None:
+        nonlocal count
+        count += 1
+
+    connection = ledger._connection.connection.dbapi_connection
+    assert connection is not None
+    connection.set_trace_callback(told)
+    ledger.write(marks)
+    connection.set_trace_callback(None)
+    return count
+
+
+def test_marks_of_many_rows_are_few_statements(small: Archive) -> None:
+    """However many rows a transaction marks, each kind of mark is one statement, or two."""
+    order = Order(str(small.manifest()), "lightreach")
+    environment = {"BULKUP_LIGHTREACH_TOKEN": "token", "BULKUP_LIGHTREACH_BASE_URL": "http://127.0.0.1:9"}
+    with open_ledger(Path(small.ledger)) as ledger:
+        admitted = admit(order, ledger, environment=environment, complain=print)
+        content, at, run = Content(10, 1, "0" * 32), "2026-01-01T00:00:00.000Z", admitted.run_id
+        kinds: list[list[Mark]] = [
+            [Initiated(id_, run, at, "v2", content) for id_ in range(1, ROWS + 1)],
+            [Answered(id_, "job", None) for id_ in range(1, ROWS + 1)],
+            [Stored(id_, at, content) for id_ in range(1, ROWS + 1)],
+            [Ended(id_, run, at, State.COMPLETED, f"D{id_}") for id_ in range(1, ROWS + 1)],
+        ]
+        for marks in kinds[:2]:
+            assert _statements(ledger, marks) <= 4  # with BEGIN and COMMIT
+        # as many uploads end, what happens to one follows what happened to another
+        mixed = [mark for pair in zip(*kinds[2:], strict=True) for mark in pair]
+        assert _statements(ledger, mixed) <= 4
+        assert ledger.totals() == {State.COMPLETED: ROWS}
+        assert {row["document_id"] for row in ledger.rows()} == {f"D{id_}" for id_ in range(1, ROWS + 1)}
