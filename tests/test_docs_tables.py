@@ -84,7 +84,7 @@ def test_every_command_and_option_is_in_a_text() -> None:
 
 def test_the_defaults_of_the_settings_are_those_of_the_code() -> None:
     """Each setting stands in the README's table under its environment name, with its default."""
-    words = {"False": "no", "True": "yes", "None": "none"}
+    words = {"False": "no", "True": "yes", "None": "none", str(2**28): "256MiB"}
     for line in section(README, "Options of `bulkup run`").splitlines():
         for name in re.findall(r"`BULKUP_(\w+)`", line):
             if name.lower() in Settings.model_fields:
