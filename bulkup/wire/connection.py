@@ -125,8 +125,9 @@ class Connection(asyncio.Protocol):
             elif answer.complete:
                 return
             else:
-                self._transport.resume_reading()
-                self._move(self._limits.stall)
+                if answer.problem is None:
+                    self._transport.resume_reading()
+                    self._move(self._limits.stall)
                 await self._more()
 
     def _expect(self, limits: Limits, most: int | None) -> Answer:
