@@ -8,7 +8,7 @@ import pytest
 
 from bulkup.budget import size
 from bulkup.memory import Memory
-from bulkup.sandbox import Sandbox
+from bulkup.sandbox import Faults, Rule, Sandbox
 from tests.conftest import Archive
 
 
@@ -88,7 +88,8 @@ async def test_a_run_holds_no_more(archive: Archive) -> None:
     """With room for two small files, no more than two uploads are under way, and all arrive."""
     for number in range(30):
         archive.add(f"{number}.pdf", bytes([number]) * 100_000, external_reference=str(number))
-    async with Sandbox() as sandbox:
+    slow = Faults(rules=(Rule(kind="latency", step="put", seconds=0.02),))
+    async with Sandbox(faults=slow) as sandbox:
         summary = await archive.upload(sandbox, memory="200kB", adaptive=False)
         assert (summary.completed, summary.exit_code) == (30, 0)
         assert sandbox.requests.puts.max <= 2
