@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
+import bulkup
 from bulkup.budget import size
+from bulkup.events import Event, Transferred
 from bulkup.memory import Memory
 from bulkup.sandbox import Faults, Rule, Sandbox
 from tests.conftest import Archive
@@ -85,12 +88,23 @@ def test_sizes_that_make_no_sense(text: str) -> None:
 
 
 async def test_a_run_holds_no_more(archive: Archive) -> None:
-    """With room for two small files, no more than two uploads are under way, and all arrive."""
+    """With room for two small files, no more than two are announced and not sent yet, and all arrive."""
     for number in range(30):
         archive.add(f"{number}.pdf", bytes([number]) * 100_000, external_reference=str(number))
     slow = Faults(rules=(Rule(kind="latency", step="put", seconds=0.02),))
+    under_way: list[int] = []
     async with Sandbox(faults=slow) as sandbox:
-        summary = await archive.upload(sandbox, memory="200kB", adaptive=False)
-        assert (summary.completed, summary.exit_code) == (30, 0)
-        assert sandbox.requests.puts.max <= 2
+
+        def told(event: Event) -> None:
+            if isinstance(event, Transferred):
+                under_way.append(sandbox.requests["lightreach", "init"] - len(under_way))
+
+        given: dict[str, Any] = {
+            "provider": "lightreach",
+            "environment": sandbox.environment(),
+            "ledger": archive.ledger,
+        }
+        summary = await bulkup.upload(archive.manifest(), on_event=told, memory="200kB", adaptive=False, **given)
+        assert (summary.completed, summary.exit_code, len(under_way)) == (30, 0, 30)
+        assert max(under_way) <= 2
         assert not sandbox.breaches
