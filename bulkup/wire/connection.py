@@ -36,6 +36,9 @@ _QUEUED = 256 * 1024
 
 _SALVAGED = 64 * 1024
 
+_LOOKS = 8
+"""How often it is looked, in the time of a stall, whether the kernel takes bytes of what was written."""
+
 
 class Connection(asyncio.Protocol):
     """A connection to one server, for one exchange at a time.
@@ -298,27 +301,32 @@ class Connection(asyncio.Protocol):
 
     def _move(self, seconds: float) -> None:
         """Move the deadline of what is waited for."""
-        self._deadline = self._loop.time() + seconds
+        now = self._loop.time()
+        self._deadline = now + seconds
+        self._ring(now + seconds / _LOOKS if self._full else self._deadline)
+
+    def _ring(self, at: float) -> None:
+        """Look at that time, or before."""
         if self._timer is None:
-            self._timer = self._loop.call_at(self._deadline, self._look)
-        elif self._deadline < self._timer.when():
+            self._timer = self._loop.call_at(at, self._look)
+        elif at < self._timer.when():
             self._timer.cancel()
-            self._timer = self._loop.call_at(self._deadline, self._look)
+            self._timer = self._loop.call_at(at, self._look)
 
     def _look(self) -> None:
-        """The timer rang: time is over, unless the deadline moved meanwhile."""
-        if self._loop.time() < self._deadline:
-            self._timer = self._loop.call_at(self._deadline, self._look)
-            return
-        unsent = self._transport.get_write_buffer_size()
-        if self._busy and unsent < self._unsent and not self._answer.over:
-            self._unsent = unsent  # a long chunk on a slow line, but it moves
+        """The timer rang: time is over, unless the deadline moved meanwhile, or bytes of a long chunk still move."""
+        self._timer = None
+        unsent = self._transport.get_write_buffer_size() if self._full else 0
+        if 0 < unsent < self._unsent:
+            self._unsent = unsent
             self._move(self._limits.stall)
-            return
-        if self._busy and not self._answer.over:
-            self._answer.problem = self._overdue()
-        self._transport.abort()
-        self._end("nobody used the connection")
+        elif (now := self._loop.time()) < self._deadline:
+            self._ring(min(self._deadline, now + self._limits.stall / _LOOKS) if unsent else self._deadline)
+        else:
+            if self._busy and not self._answer.over:
+                self._answer.problem = self._overdue()
+            self._transport.abort()
+            self._end("nobody used the connection")
 
     def _overdue(self) -> str:
         if self._answer.endless:
