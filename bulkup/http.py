@@ -35,7 +35,6 @@ from bulkup.transport import (
     ERROR,
     MOST_OF_AN_ERROR,
     PATIENCE,
-    PIECE,
     SLOWEST,
     Body,
     Limits,
@@ -45,6 +44,9 @@ from bulkup.transport import (
     no_answer,
     open_socket,
 )
+
+_PIECE = 128 * 1024
+"""Bytes that are given to the library at a time: on a slow line a whole chunk would be a stall."""
 
 _NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f]")
 
@@ -181,13 +183,13 @@ async def _moving(body: Body, scope: anyio.CancelScope, limits: Limits, sent: _S
     left = body.length
     try:
         async for chunk in body.chunks():
-            for start in range(0, len(chunk), PIECE):
+            for start in range(0, len(chunk), _PIECE):
                 if left < body.length:
                     # an answer that came is read before a write can fail, since a refusal often closes the connection:
                     # the event loop looks at its sockets in the first round and reads them by the end of the second
                     await anyio.lowlevel.checkpoint()
                     await anyio.lowlevel.checkpoint()
-                piece = chunk[start : start + PIECE]
+                piece = chunk[start : start + _PIECE]
                 scope.deadline = anyio.current_time() + limits.stall
                 yield piece
                 left -= len(piece)

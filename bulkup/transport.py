@@ -136,9 +136,6 @@ MOST_OF_AN_ERROR = 64 * 1024
 ERROR = 300
 """A status from here on is no success."""
 
-PIECE = 128 * 1024
-"""Bytes that are given to the network at a time: on a slow line a whole chunk would be a stall."""
-
 SLOWEST, PATIENCE = 1024, 60.0
 """Bytes a second, and seconds to begin with: an answer that comes more slowly is given up, or it might never end."""
 

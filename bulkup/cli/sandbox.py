@@ -31,9 +31,8 @@ def sandbox(
 
     Example: bulkup sandbox --port 8420
     """
-    # the stand-ins' server is no business of the other commands, and takes long to load
-    from bulkup.sandbox import Faults  # noqa: PLC0415
-    from bulkup.sandbox.serve import serve  # noqa: PLC0415
+    from bulkup.sandbox import Faults  # noqa: PLC0415 - takes long to load, and is no business of other commands
+    from bulkup.sandbox.serve import serve  # noqa: PLC0415 - likewise
 
     options.configure_logging(verbose)
 

@@ -83,10 +83,12 @@ class Pool:
         Raises:
             StepError: ``unreachable`` or ``tls_failed``.
         """
+        connection = None
         try:
-            with anyio.fail_after(seconds):
-                return await self._open(origin)
-        except TimeoutError:
+            with anyio.move_on_after(seconds):
+                connection = await self._open(origin)
+            if connection is not None:  # also one that came about just as time was over
+                return connection
             failure = Failure("unreachable", "no connection came about in time", Again.SAME, sent=False)
         except ssl.SSLError as error:
             raise refused(origin.host, error) from None
