@@ -67,14 +67,15 @@ def _engine() -> Engine:
         creator=lambda: sqlite3.connect(_opened.get(), check_same_thread=False),
         poolclass=NullPool,
         json_serializer=lambda value: orjson.dumps(value).decode(),
-        json_deserializer=_decoded,
+        json_deserializer=decoded,
     )
     event.listen(engine, "connect", _durable)
     event.listen(engine, "handle_error", _refuse)
     return engine
 
 
-def _decoded(text: str) -> object:
+def decoded(text: str) -> Any:
+    """A value that was kept as JSON; raises `LedgerReadError`."""
     try:
         return orjson.loads(text)
     except ValueError:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
@@ -14,6 +15,7 @@ from typing import Any, Self
 from sqlalchemy import (
     Row,
     RowMapping,
+    Text,
     and_,
     case,
     exists,
@@ -23,6 +25,7 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    type_coerce,
     union_all,
     update,
 )
@@ -34,9 +37,20 @@ from bulkup.ledger.admission import Admission
 from bulkup.ledger.marks import GivenUp, Mark, write
 from bulkup.ledger.records import Candidate, Leftover, Orphan, Parse
 from bulkup.ledger.schema import Fate, documents, former_documents, incoming, meta, runs
-from bulkup.model import SKIPPED, Columns, Content, Document, Stage, State
+from bulkup.model import SKIPPED, Content, Document, Stage, State
 from bulkup.rows import Complaint, Invalid
 from bulkup.rows import Row as ManifestRow
+
+_CANDIDATE = [
+    type_coerce(documents.c.cells, Text) if name == "cells" else documents.c[name]
+    for name in (
+        *("id", "key", "row", "provider", "target", "path", "filename", "cells", "share", "bundled", "alone", "orphan"),
+        *("state", "run_id", "size", "mtime_ns", "md5", "sha256"),
+    )
+]
+"""What a candidate is made of, in this order: names cost more than positions, and there are many rows."""
+
+_CELLS_KEPT = 256
 
 _HALFWAY = [State.INITIATED.value, State.STORED.value, State.UNKNOWN.value]
 
@@ -56,6 +70,8 @@ class Ledger:
     def __init__(self, path: Path | None, *, parse: Parse, exclusive: bool = True) -> None:
         self.name = database.name(path)
         self._parse = parse
+        # rows with equal cells come one after the other, and it takes longer to read cells than a row
+        self._columns = lru_cache(_CELLS_KEPT)(lambda provider, cells: parse(provider, database.decoded(cells)))
         with ExitStack() as stack:
             self._connection = database.open_sqlite(path, stack, exclusive=exclusive)
             self._resources = stack.pop_all()
@@ -136,7 +152,7 @@ class Ledger:
             other.c.state.in_(_HALFWAY),
         )
         query = (
-            select(documents)
+            select(*_CANDIDATE)
             .where(d.admitted_by == run_id, d.provider == provider)
             .where(
                 or_(
@@ -315,25 +331,24 @@ class Ledger:
             self._connection.rollback()
             raise
 
-    def _document(self, row: Row[Any]) -> Document[Columns]:
-        columns = self._parse(row.provider, row.cells)
-        return Document(row.id, row.key, row.row, row.provider, row.target, row.path, row.filename, columns)
-
-    def _candidate(self, row: Row[Any], run_id: str) -> Candidate:
-        sent = _content(row) if row.state == State.COMPLETED.value else None
-        now = sent is not None and row.run_id == run_id
-        return Candidate(self._document(row), row.share, row.bundled, sent, now, row.alone, row.orphan)
+    def _candidate(self, row: Sequence[Any], run_id: str) -> Candidate:
+        id_, key, number, provider, target, path, filename, cells, share, bundled, alone, orphan, *rest = row
+        state, by, size, mtime_ns, md5, sha256 = rest
+        document = Document(id_, key, number, provider, target, path, filename, self._columns(provider, cells))
+        sent = Content(size or 0, mtime_ns or 0, md5, sha256) if state == State.COMPLETED.value else None
+        return Candidate(document, share, bundled, sent, sent is not None and by == run_id, alone, orphan)
 
     def _leftover(self, row: Row[Any]) -> Leftover:
+        columns = self._parse(row.provider, row.cells)
         return Leftover(
-            self._document(row),
+            Document(row.id, row.key, row.row, row.provider, row.target, row.path, row.filename, columns),
             row.share,
             row.bundled,
             State(row.state),
             row.flow or "",
             row.job_id,
             row.document_id,
-            _content(row),
+            Content(row.size or 0, row.mtime_ns or 0, row.md5, row.sha256),
             row.initiated_at or "",
             row.finished_at or "",
             row.stage,
@@ -349,7 +364,3 @@ def _plain(row: RowMapping) -> dict[str, Any]:
 
 def _moment(stamp: str) -> float:
     return datetime.fromisoformat(stamp).timestamp()
-
-
-def _content(row: Row[Any]) -> Content:
-    return Content(row.size or 0, row.mtime_ns or 0, row.md5, row.sha256)
