@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-_LINE_END = re.compile(rb"\r\n|\r|\n")
+_LINE_ENDS = (b"\r", b"\n")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -46,25 +45,31 @@ class SseDecoder:
         if not chunk:
             return []
         events: list[ServerSentEvent] = []
-        start = 0
-        for end in _LINE_END.finditer(chunk):
-            self._parts.append(chunk[start : end.start()])
-            start = end.end()
-            line = b"".join(self._parts)
-            self._parts.clear()
-            self._held -= self._pending
-            self._pending = 0
-            event = self._line(line)
+        *lines, last = chunk.splitlines(keepends=True)
+        # the CR may be the first half of a CRLF whose LF comes with the next chunk
+        self._skip_lf = last.endswith(b"\r")
+        if last.endswith(_LINE_ENDS):
+            lines.append(last)
+            last = b""
+        for line in lines:
+            event = self._line(self._whole(line.rstrip(b"\r\n")))
             if event is not None:
                 events.append(event)
-        # the CR may be the first half of a CRLF whose LF comes with the next chunk
-        self._skip_lf = chunk.endswith(b"\r")
-        rest = chunk[start:]
-        if rest:
-            self._parts.append(rest)
-            self._pending += len(rest)
-            self._hold(len(rest))
+        if last:
+            self._parts.append(last)
+            self._pending += len(last)
+            self._hold(len(last))
         return events
+
+    def _whole(self, end: bytes) -> bytes:
+        """A line whose end came, with what came of it before."""
+        if not self._parts:
+            return end
+        line = b"".join((*self._parts, end))
+        self._parts.clear()
+        self._held -= self._pending
+        self._pending = 0
+        return line
 
     def _hold(self, length: int) -> None:
         self._held += length
