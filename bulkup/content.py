@@ -278,9 +278,12 @@ class _Reader:
                 self._file.close()
 
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
 def is_url(path: str) -> bool:
     """Whether a path of a manifest names something that is not a file of this machine."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
+    return _URL.match(path) is not None
 
 
 def fingerprints(paths: Iterable[str]) -> list[tuple[int, int] | None]:

@@ -124,8 +124,10 @@ class Courier:
         if light:
             results |= await self._relay(api, light)
         left = [load for load in loads if not isinstance(results.get(load), Reply)]
-        later = await gather([partial(self._patiently, api, load, results.get(load)) for load in left])
-        return _delivered(loads, results | dict(zip(left, later, strict=True)), documents)
+        if left:
+            later = await gather([partial(self._patiently, api, load, results.get(load)) for load in left])
+            results |= zip(left, later, strict=True)
+        return _delivered(loads, results, documents)
 
     async def _relay(self, api: Api, loads: Sequence[_Load]) -> dict[_Load, Reply | Failure]:
         """Try each once, those that can go out at once; what was stored is marked."""

@@ -229,7 +229,7 @@ class Run:
         told = self._masked(event)
         for subscriber in self._subscribers:
             subscriber(told)
-        if isinstance(event, DocumentEnded | Transferred):
+        if isinstance(event, Transferred) or (isinstance(event, DocumentEnded) and event.state != State.COMPLETED):
             self._count_costs()
 
     def _summarise(self, seconds: float) -> Summary:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -89,8 +89,7 @@ class Columns(BaseModel):
 C_co = TypeVar("C_co", bound=Columns, covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Document(Generic[C_co]):
+class Document(NamedTuple, Generic[C_co]):
     """One row of the manifest that is to become (part of) one document of the vendor.
 
     Attributes:
@@ -112,8 +111,7 @@ class Document(Generic[C_co]):
     columns: C_co
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """What a file held when it was read.
 
     Attributes:
@@ -199,8 +197,7 @@ class Inline:
     file_field: str
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(NamedTuple):
     """A transfer of bytes, described as data; `bulkup.transfer` carries it out.
 
     Attributes:
@@ -260,8 +257,7 @@ class Reply:
     body: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What the vendor finally says of one document: its id, or why there is none.
 
     Attributes:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
+from typing import NamedTuple
 
 from bulkup.model import Columns, Content, Document
 
@@ -53,8 +54,7 @@ def changed(on_change: OnChange) -> Verdict:
     return {OnChange.UPLOAD: Verdict.REPLACE, OnChange.SKIP: Verdict.SKIP, OnChange.FAIL: Verdict.REFUSE}[on_change]
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """A row that will be sent.
 
     Attributes:

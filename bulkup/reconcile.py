@@ -189,7 +189,7 @@ class Reconciler:
                     name: await in_thread(self._tools.files, content.digest, path, name, self._stopped, root)
                     for name in missing
                 }
-                known = replace(known, md5=found.get("md5", known.md5), sha256=found.get("sha256", known.sha256))
+                known = known._replace(md5=found.get("md5", known.md5), sha256=found.get("sha256", known.sha256))
         return Outgoing(leftover.document, known)
 
     def _stopped(self) -> bool:

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bulkup.clock import Clock
 from bulkup.errors import StepError
@@ -76,8 +77,7 @@ class Places:
             self._free += 1
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
+class Errand(NamedTuple):
     """One transfer.
 
     Attributes:

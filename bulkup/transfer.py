@@ -6,8 +6,8 @@ import base64
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from secrets import token_hex
+from typing import NamedTuple
 
 import orjson
 
@@ -22,8 +22,7 @@ log = logging.getLogger("bulkup.transfer")
 _MOST_OF_A_REPLY = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One file of an upload: the name the vendor is told, and its bytes."""
 
     filename: str

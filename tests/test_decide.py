@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -45,8 +44,8 @@ def test_a_single_use_url_is_used_up_by_any_answer() -> None:
     signed = Upload("PUT", SignedUrl("https://h/o"), (0,), single_use=True)
     repeated = [REFUSED, LOST, UNREADABLE, RATE, BUSY]
     assert [f for f in ALL if transfer_again(f, signed)] == [REFUSED]
-    assert [f for f in ALL if transfer_again(f, replace(signed, auth=True))] == [REFUSED, RATE]
-    assert [f for f in ALL if transfer_again(f, replace(signed, single_use=False))] == repeated
+    assert [f for f in ALL if transfer_again(f, signed._replace(auth=True))] == [REFUSED, RATE]
+    assert [f for f in ALL if transfer_again(f, signed._replace(single_use=False))] == repeated
 
 
 def test_repeatable_init_is_repeated() -> None:

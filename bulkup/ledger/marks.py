@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
+from typing import NamedTuple
 
 import orjson
 from sqlalchemy import (
@@ -27,8 +27,7 @@ from bulkup.ledger.schema import Fate, documents, former_documents
 from bulkup.model import Content, Stage, State
 
 
-@dataclass(frozen=True, slots=True)
-class Initiated:
+class Initiated(NamedTuple):
     """An init is about to be sent; durable before it is.
 
     Attributes:
@@ -43,8 +42,7 @@ class Initiated:
     content: Content
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """The init's answer came; durable before any byte is sent.
 
     Attributes:
@@ -57,8 +55,7 @@ class Answered:
     orphan: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """The store confirmed the bytes."""
 
     id: int
@@ -66,16 +63,14 @@ class Stored:
     content: Content
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(NamedTuple):
     """What was read of a file while it was sent, for a later question to the vendor."""
 
     id: int
     content: Content
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """The document reached the end of this run: completed, failed or unknown.
 
     Attributes:
@@ -96,16 +91,14 @@ class Ended:
     init_lost: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Reset:
+class Reset(NamedTuple):
     """No bytes of it reached the vendor: it waits again. A record that the vendor made for it is an orphan now."""
 
     id: int
     run_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class GivenUp:
+class GivenUp(NamedTuple):
     """The record of an earlier init never gets its bytes, and is the row's orphan no more.
 
     Attributes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bulkup.ledger.schema import Fate
 from bulkup.model import Columns, Content, Document, State
@@ -11,8 +12,7 @@ from bulkup.model import Columns, Content, Document, State
 Parse = Callable[[str, Mapping[str, object]], Columns]
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A row that a run may have to send.
 
     Attributes:

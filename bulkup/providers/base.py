@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, TypeGuard, TypeVar, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import orjson
 
@@ -162,8 +162,7 @@ def able(adapter: Adapter, capability: type[_T]) -> TypeGuard[_T]:
     return _ABLE[key]
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A document on its way: the row, and what its file held when it was measured or sent."""
 
     document: Document[Columns]
