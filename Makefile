@@ -7,14 +7,16 @@ KILLS ?= 300
 ROWS ?= 100000
 ROUNDS ?= 5
 EXAMPLES ?= 2000
+IN_ANY_DATABASE := $(patsubst %,tests/test_%.py,run resume conformance crashes loanpro kompliant_upload mixed orphans verify)
 
-.PHONY: help demo test lint types imports unit test-slow test-s3 kills soak bench bench-pace fuzz clean
+.PHONY: help demo test lint types imports unit test-slow test-s3 test-postgresql kills soak bench bench-pace fuzz clean
 
 help:
 	@echo 'make demo       install, then send a sample archive to the built-in sandbox'
 	@echo 'make test       install with the development tools, then lint, types, import rules and all tests'
 	@echo 'make test-slow  the slow checks: many kills, many rows'
 	@echo 'make test-s3    the same transfers against a real S3 server, SeaweedFS'
+	@echo 'make test-postgresql  runs, resumes and crashes again, with the ledger in a real PostgreSQL'
 	@echo 'make kills      kill the command 300 times over all vendors, and count on their side'
 	@echo 'make soak       send 100000 rows with faults on each step, and look for what is lost or grows: ROWS=100000'
 	@echo 'make bench      measure speed against curl, s5cmd, rclone and scripts, in turn: ROUNDS=5'
@@ -42,6 +44,9 @@ unit: $(VENV)/developing
 
 test-slow: $(VENV)/developing
 	$(BIN)/pytest -n 2 -m slow
+
+test-postgresql: $(VENV)/developing
+	TEST_LEDGER=postgresql $(BIN)/pytest -n 2 -m 'not slow and not s3 and not sqlite' $(IN_ANY_DATABASE)
 
 kills: $(VENV)/developing
 	$(BIN)/python -m tests.kills --kills $(KILLS)

@@ -12,10 +12,11 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bulkup.budget import Budget, Failures, duration, failures, size
 from bulkup.errors import ConfigError
+from bulkup.location import Location, located
 from bulkup.plan import OnChange
 from bulkup.providers import PROVIDERS
 from bulkup.providers.base import Adapter
@@ -55,7 +56,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BULKUP_", extra="forbid", frozen=True)
 
-    ledger: Path = Path("bulkup.db")
+    ledger: Annotated[Location, NoDecode, BeforeValidator(located)] = Location(Path("bulkup.db"))
     concurrency: int = Field(16, ge=1, le=1000)
     adaptive: bool = True
     rate: float | None = Field(None, gt=0)

@@ -10,7 +10,6 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import BinaryIO
 
 import anyio
@@ -20,9 +19,10 @@ from bulkup.carrier import carrier
 from bulkup.clock import Clock
 from bulkup.config import Settings
 from bulkup.engine import Run
-from bulkup.errors import LedgerError, ManifestError
+from bulkup.errors import ManifestError
 from bulkup.events import Subscriber, Summary
 from bulkup.ledger import Ledger
+from bulkup.location import Location, located
 from bulkup.manifest.schema import COMMON
 from bulkup.model import Columns
 from bulkup.private import masking
@@ -79,11 +79,9 @@ def parse(provider: str, cells: Mapping[str, object]) -> Columns:
     return manifest.parse(COLUMNS, provider, cells)
 
 
-def open_ledger(path: Path | None, *, exclusive: bool = True) -> Ledger:
-    """The ledger at ``path``; see `Ledger`."""
-    if path is not None and content.is_url(str(path).replace(":/", "://", 1)):
-        raise LedgerError(f"{str(path).partition(':')[0]} ledgers are not supported yet: name a file")
-    return Ledger(path, parse=parse, exclusive=exclusive)
+def open_ledger(place: str | os.PathLike[str] | Location | None, *, exclusive: bool = True) -> Ledger:
+    """The ledger in a file, or at a URL; see `Ledger`."""
+    return Ledger(None if place is None else located(place), parse=parse, exclusive=exclusive)
 
 
 def admit(
@@ -200,7 +198,7 @@ async def upload(
     Args:
         manifest: a CSV, TSV, JSON or JSON lines file, also compressed; see the README.
         provider: for rows that name none.
-        ledger: the SQLite file that keeps the results; made if it is not there.
+        ledger: the SQLite file that keeps the results, made if it is not there; or a PostgreSQL database's URL.
         base_url: replaces the vendor's host, such as a sandbox's.
         environment: where credentials are looked up; by default the process's.
         on_event: told of each `DocumentEnded`, `Notice` and the `Summary`, in the event loop.
@@ -223,7 +221,7 @@ async def upload(
     complain = masking(complaints.append, KNOWN) if settings.private_names else complaints.append
     env = os.environ if environment is None else environment
     with threads(1, "ledger") as thread:  # all that touches the ledger follows one another, also when cancelled
-        opening = thread.submit(open_ledger, Path(ledger))
+        opening = thread.submit(open_ledger, ledger)
         try:
             opened = await asyncio.wrap_future(opening)
             prepare = partial(admit, order, opened, environment=env, complain=complain)

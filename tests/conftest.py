@@ -6,20 +6,22 @@ import asyncio
 import csv
 import hashlib
 import os
-import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 from hypothesis import settings
+from sqlalchemy import Table
 
 import bulkup
 from bulkup.events import DocumentEnded, Event, Notice
+from bulkup.ledger import Ledger
+from bulkup.ledger.schema import metadata
 from bulkup.run import open_ledger
 from bulkup.sandbox import LightReachOptions, Sandbox
+from tests import postgresql
 
 # the same few examples each time, so that nobody's change fails by another's chance; `make fuzz` looks for new ones
 settings.register_profile("same", derandomize=True, deadline=None, database=None)
@@ -43,7 +45,8 @@ class Archive:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows: list[dict[str, str]] = []
-        self.ledger = folder / "bulkup.db"
+        self.file = folder / "bulkup.db"
+        self.ledger: Path | str = postgresql.ledger() if postgresql.EVERYWHERE else self.file
         self.events: list[Event] = []
 
     def add(self, name: str, content: bytes | None = None, /, **columns: str) -> Path:
@@ -81,8 +84,37 @@ class Archive:
 
     def former_ids(self) -> list[str]:
         """Document ids that later uploads replaced."""
-        with closing(sqlite3.connect(self.ledger)) as database:
-            return [row[0] for row in database.execute("SELECT document_id FROM former_documents ORDER BY id")]
+        return [row[0] for row in self.sql("SELECT document_id FROM former_documents ORDER BY id")]
+
+    def forget(self) -> None:
+        """Have a ledger that knows of nothing."""
+        if postgresql.EVERYWHERE:
+            self.ledger = postgresql.ledger()
+        else:
+            self.file.unlink()
+
+    def sql(self, statement: str) -> list[tuple[Any, ...]]:
+        """Carry out a statement on the ledger's database, whichever that is; the rows it gives."""
+        with open_ledger(self.ledger, exclusive=False) as ledger:
+            result = ledger._connection.exec_driver_sql(statement)  # its tables are no interface of bulkup's
+            rows = [tuple(row) for row in result] if result.returns_rows else []
+            ledger._connection.commit()
+        return rows
+
+    def tables(self) -> dict[Table, list[dict[str, Any]]]:
+        """All that the ledger holds now, while a run goes on."""
+        with open_ledger(self.ledger, exclusive=False) as ledger:
+            return {table: _dicts(ledger, table) for table in metadata.sorted_tables}
+
+    def restore(self, tables: Mapping[Table, list[dict[str, Any]]]) -> None:
+        """Have the ledger hold what it held before, as if the run had been killed then."""
+        with open_ledger(self.ledger) as ledger:
+            for table in reversed(list(tables)):
+                ledger._connection.execute(table.delete())
+            for table, rows in tables.items():
+                if rows:
+                    ledger._connection.execute(table.insert(), rows)
+            ledger._connection.commit()
 
     def ended(self) -> dict[int, DocumentEnded]:
         """How each row of the last run ended."""
@@ -96,6 +128,10 @@ class Archive:
         """The ledger's rows in manifest order."""
         with open_ledger(self.ledger, exclusive=False) as ledger:
             return sorted(ledger.rows(), key=lambda row: row["row"])
+
+
+def _dicts(ledger: Ledger, table: Table) -> list[dict[str, Any]]:
+    return [dict(row) for row in ledger._connection.execute(table.select()).mappings()]
 
 
 def stored(sandbox: Sandbox) -> list[tuple[str, str, str | float | None, tuple[tuple[str, str], ...]]]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from bulkup.errors import LedgerError
 from bulkup.sandbox import Faults, LightReachOptions, Sandbox
 from tests.conftest import Archive, sha256
 from tests.crash_at import Life
@@ -93,7 +92,8 @@ class Trial:
 
     async def life(self, moment: str = "", *arguments: str, disk: bool = False, **options: Any) -> int:
         """One life of ``bulkup run``, or of another command; it ends at the moment."""
-        environment = clean_environment({**self.sandbox.environment(), **self.case.settings, **_SETTINGS})
+        ledger = {"BULKUP_LEDGER": str(self.archive.ledger)}
+        environment = clean_environment({**self.sandbox.environment(), **self.case.settings, **_SETTINGS, **ledger})
         if disk:
             self._synced.mkdir(exist_ok=True)
         life = Life(
@@ -113,7 +113,7 @@ class Trial:
 
     def cut_power(self, dice: random.Random | None) -> int:
         """See `tests.disk.cut_power`."""
-        return cut_power(self.archive.ledger, self._synced, dice)
+        return cut_power(self.archive.file, self._synced, dice)
 
     def said(self) -> str:
         """What the last life wrote to standard error."""
@@ -122,10 +122,8 @@ class Trial:
     def rows(self) -> list[Mapping[str, Any]]:
         """The ledger's rows as they stand; none if it has no tables yet."""
         try:
-            with closing(sqlite3.connect(self.archive.ledger)) as database:
-                database.row_factory = sqlite3.Row
-                return [dict(row) for row in database.execute("SELECT * FROM documents ORDER BY row")]
-        except sqlite3.OperationalError:
+            return self.archive.ledger_rows()
+        except LedgerError:
             return []
 
     async def resume(self) -> None:

@@ -133,7 +133,7 @@ class Harness:
         process.kill()
         await ended
         self._tally.kills += 1
-        if self._archive.ledger.exists():
+        if self._archive.file.exists():
             found = self._states()
             self._tally.rows.update(found)
             self._tally.hit.update(state for state in HALFWAY if found[state])
@@ -152,7 +152,7 @@ class Harness:
 
     def _tear(self) -> None:
         """Now and then, what a power cut leaves behind the last synced transaction: half a page."""
-        log = self._archive.ledger.with_name(self._archive.ledger.name + "-wal")
+        log = self._archive.file.with_name(self._archive.file.name + "-wal")
         if self._dice.random() < 0.3 and log.exists():
             with log.open("ab") as file:
                 file.write(self._dice.randbytes(2100))

@@ -36,7 +36,7 @@ def test_one_place_opens_documents() -> None:
         "content.py",
         "manifest/source.py",
         "config.py",
-        "ledger/database.py",
+        "ledger/sqlite.py",
         "cli/documents.py",
         "cli/ledger.py",
         "terminal.py",

@@ -47,7 +47,7 @@ def test_a_run_prints_the_count_that_adds_up(archive: Archive, server: Server) -
     done = bulkup("run", small(archive, "count"), environment=server.environment, cwd=archive.folder)
     assert done.returncode == 0
     assert "3 rows = 3 completed + 0 failed + 0 skipped + 0 unknown + 0 pending" in done.stdout
-    assert str(archive.ledger) in done.stdout
+    assert str(archive.file) in done.stdout
     (said,) = done.stderr.splitlines()
     assert said.endswith(f"3 rows, sending to lightreach at {server.environment['BULKUP_LIGHTREACH_BASE_URL']}")
     again = bulkup("run", archive.manifest(), environment=server.environment, cwd=archive.folder)
@@ -80,13 +80,13 @@ def test_dry_run_sends_nothing_and_writes_nothing(archive: Archive, server: Serv
     assert done.returncode == 0
     assert "30 rows = 30 to send" in done.stdout
     assert "2 inits" in done.stdout
-    assert not archive.ledger.exists()
+    assert not archive.file.exists()
     bulkup("run", manifest, environment=server.environment, cwd=archive.folder)
-    before = archive.ledger.read_bytes()
+    before = archive.file.read_bytes()
     done = bulkup("run", manifest, "--dry-run", "--json", environment={}, cwd=archive.folder)
     plan = json.loads(done.stdout)
     assert (plan["event"], plan["rows"], plan["send"], plan["skip"]) == ("plan", 30, 0, 30)
-    assert archive.ledger.read_bytes() == before
+    assert archive.file.read_bytes() == before
 
 
 @pytest.mark.parametrize("kind", ["csv", "csv.gz", "tsv", "json", "jsonl", "jsonl.zst", "-"])
@@ -165,7 +165,10 @@ def test_a_cut_json_manifest_is_refused(archive: Archive, server: Server) -> Non
         (["run", "m.csv", "--base-url", "ftp://x"], "--base-url: must be like https://host"),
         (["run", "m.csv", "--ledger", "no/folder/x.db"], "can't open the ledger"),
         (["run", "m.csv", "--ledger", "m.csv"], "m.csv"),
-        (["run", "m.csv", "--ledger", "postgresql://u:secret@h/x"], "postgresql ledgers are not supported yet"),
+        (
+            ["run", "m.csv", "--ledger", "mysql://u:secret@h/x"],
+            "mysql ledgers are not supported: name a file, or postgresql://HOST/DATABASE",
+        ),
         (["export", "--ledger", "none.db"], "there is no ledger here"),
         (["status", "--ledger", "none.db"], "there is no ledger here"),
         (["sandbox", "--host", "0.0.0.0"], "loopback"),
@@ -265,7 +268,7 @@ def test_all_that_is_written_is_private(archive: Archive, server: Server) -> Non
     try:
         run = start("run", manifest, environment=server.environment, cwd=archive.folder)
         try:
-            _wait_for_state(archive.ledger, "initiated")
+            _wait_for_state(archive.file, "initiated")
             modes = {name: stat.S_IMODE((archive.folder / name).stat().st_mode) for name in names}
         finally:
             run.kill()
@@ -285,11 +288,11 @@ def test_the_ledger_is_private_and_held_by_one_run(archive: Archive, server: Ser
     server.faults({"kind": "latency", "step": "init", "seconds": 30, "match": "accounts/lock/"})
     first = start("run", manifest, "-v", environment=server.environment, cwd=archive.folder)
     try:
-        _wait_for_state(archive.ledger, "initiated")
+        _wait_for_state(archive.file, "initiated")
         second = bulkup("run", manifest, environment=server.environment, cwd=archive.folder)
         assert second.returncode == 2
         assert "another run is using this ledger" in second.stderr
-        assert stat.S_IMODE(archive.ledger.stat().st_mode) == 0o600
+        assert stat.S_IMODE(archive.file.stat().st_mode) == 0o600
         assert bulkup("status", environment={}, cwd=archive.folder).returncode == 0
     finally:
         first.kill()
@@ -301,7 +304,7 @@ def test_a_newer_ledger_is_refused(archive: Archive, server: Server) -> None:
     """A ledger that a newer bulkup wrote is left alone."""
     manifest = small(archive, "newer")
     bulkup("run", manifest, environment=server.environment, cwd=archive.folder)
-    with closing(sqlite3.connect(archive.ledger)) as database:
+    with closing(sqlite3.connect(archive.file)) as database:
         database.execute("UPDATE bulkup_meta SET value = '99'")
         database.commit()
     done = bulkup("run", manifest, environment=server.environment, cwd=archive.folder)
@@ -376,7 +379,7 @@ def test_ctrl_c_twice_stops_at_once(archive: Archive, server: Server) -> None:
     server.faults({"kind": "latency", "step": "put", "seconds": 30, "times": 3})
     environment = {**server.environment, "BULKUP_SETTLE": "1"}
     run = start("run", manifest, environment=environment, cwd=archive.folder)
-    _wait_for_state(archive.ledger, "initiated")
+    _wait_for_state(archive.file, "initiated")
     run.send_signal(signal.SIGINT)
     assert run.stderr is not None
     while "stopping" not in run.stderr.readline():
@@ -395,7 +398,7 @@ def test_more_ctrl_c_change_nothing(archive: Archive, server: Server) -> None:
     manifest = small(archive, "int4", files=60)
     server.faults({"kind": "latency", "step": "put", "seconds": 30})
     run = start("run", manifest, "--json", environment=server.environment, cwd=archive.folder)
-    _wait_for_state(archive.ledger, "initiated")
+    _wait_for_state(archive.file, "initiated")
     for _ in range(40):
         run.send_signal(signal.SIGINT)
         try:

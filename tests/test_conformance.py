@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -76,15 +75,11 @@ async def test_resume_after_a_kill_at_each_step(archive: Archive, case: Case, st
         await until(lambda: sandbox.requests[case.provider, step] > 0)
         if moment == "after":
             await until(lambda: took_effect(sandbox, case, step))
-        killed = archive.folder / "killed.db"
-        with closing(sqlite3.connect(archive.ledger)) as ledger, closing(sqlite3.connect(killed)) as copy:
-            ledger.backup(copy)
+        killed = archive.tables()
         run.cancel()
         with suppress(asyncio.CancelledError):
             await run
-        for name in archive.folder.glob("bulkup.db*"):
-            name.unlink()
-        killed.rename(archive.ledger)
+        archive.restore(killed)
         sandbox.faults = Faults()
         again = await send(archive, sandbox, case)
         assert again.pending == 0

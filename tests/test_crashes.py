@@ -77,6 +77,7 @@ async def test_killed_at_each_step(tmp_path: Path, way: str) -> None:
                 group.start_soon(work, lives, moments[index::AT_ONCE])
 
 
+@pytest.mark.sqlite
 @NO_DISK
 @pytest.mark.parametrize("way", ["loanpro", "auco-url"])
 @pytest.mark.parametrize("moment", ["sync:6:before", "request:3:before", "request:3:after", "request:4:after"])
@@ -90,6 +91,7 @@ async def test_power_cut(lives: Lives, tmp_path: Path, way: str, moment: str) ->
             await trial.resume()
 
 
+@pytest.mark.sqlite
 @NO_DISK
 @pytest.mark.slow
 @pytest.mark.parametrize("way", MOST)
@@ -105,6 +107,7 @@ async def test_power_cut_at_each_sync(lives: Lives, tmp_path: Path, way: str) ->
                 await trial.resume()
 
 
+@pytest.mark.sqlite
 @NO_DISK
 @pytest.mark.parametrize("way", ["lightreach", "loanpro", "alloy", "kompliant", "auco-url"])
 @pytest.mark.parametrize("mark", ["Initiated", "Answered", "Ended"])

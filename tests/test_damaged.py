@@ -19,7 +19,7 @@ async def test_any_damage_is_an_error_of_ours(archive: Archive) -> None:
         archive.row(f"no such file {number}.pdf")
     async with Sandbox() as sandbox:
         await archive.upload(sandbox)
-    whole = archive.ledger.read_bytes()
+    whole = archive.file.read_bytes()
     refused: list[str] = []
     for seed in range(60):
         dice = random.Random(seed)
@@ -27,9 +27,9 @@ async def test_any_damage_is_an_error_of_ours(archive: Archive) -> None:
         start = dice.choice([0, 100, 4096 * 12])
         for _ in range(dice.choice([1, 20, 400])):
             damaged[dice.randrange(start, len(whole))] = dice.randrange(256)
-        archive.ledger.write_bytes(damaged[: dice.choice([len(whole), dice.randrange(len(whole))])])
+        archive.file.write_bytes(damaged[: dice.choice([len(whole), dice.randrange(len(whole))])])
         try:
-            with open_ledger(archive.ledger, exclusive=False) as ledger:
+            with open_ledger(archive.file, exclusive=False) as ledger:
                 list(ledger.rows())
                 ledger.runs(5)
         except bulkup.BulkupError as error:
@@ -40,12 +40,12 @@ async def test_any_damage_is_an_error_of_ours(archive: Archive) -> None:
 
 def test_the_command_says_it_in_a_line(archive: Archive) -> None:
     """Exit code 2 or 1, the ledger's name, and no traceback."""
-    archive.ledger.write_bytes(b"SQLite format 3\0" + b"x" * 8000)
+    archive.file.write_bytes(b"SQLite format 3\0" + b"x" * 8000)
     for arguments in (("status",), ("export",), ("orphans",)):
-        done = command(*arguments, "--ledger", archive.ledger, environment={}, cwd=archive.folder)
+        done = command(*arguments, "--ledger", archive.file, environment={}, cwd=archive.folder)
         assert done.returncode in {1, 2}
         assert done.stderr.startswith("bulkup: ")
-        assert archive.ledger.name in done.stderr
+        assert archive.file.name in done.stderr
         assert len(done.stderr.splitlines()) == 1
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,10 +23,12 @@ from sqlalchemy import create_engine
 from sqlalchemy import text as sql
 
 from bulkup.ledger.schema import metadata
+from tests import postgresql
 from tests.process import Server, bulkup, serving
 from tests.texts import ALL_TEXTS, ROOT, TEXTS, Block, blocks, content, prose
 
 _DOCUMENTED_URL = "http://127.0.0.1:8420"
+_DOCUMENTED_LEDGER = "postgresql://db.example.com/archive"
 _ASSIGNMENT = re.compile(r"export (\w+)=(.*)")
 
 
@@ -71,6 +74,7 @@ class Shell:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._sandbox: subprocess.Popen[str] | None = None
+        self._ledger = ""
         self.announced: dict[str, str] = {}
         # nobody's settings, and never the vendor's own host, whatever a text leaves out
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("BULKUP_")}
@@ -135,11 +139,18 @@ class Shell:
         shown = [line.replace(_DOCUMENTED_URL, self.url) for line in command.shown]
         assert is_shown(printed, shown), f"$ {command.line}\n{printed}"
 
+    def _real(self, line: str) -> str:
+        """A command with what is there instead of what the text names."""
+        if _DOCUMENTED_LEDGER in line:
+            self._ledger = self._ledger or postgresql.ledger()
+            line = line.replace(_DOCUMENTED_LEDGER, shlex.quote(self._ledger))
+        return line.replace(_DOCUMENTED_URL, self.url)
+
     def _run(self, command: Command) -> str:
         python = f'"{sys.executable}"'
         functions = f'bulkup() {{ {python} -m bulkup "$@"; }}\npython() {{ {python} "$@"; }}\n'
         done = subprocess.run(
-            ["/bin/sh", "-c", functions + command.line.replace(_DOCUMENTED_URL, self.url)],
+            ["/bin/sh", "-c", functions + self._real(command.line)],
             cwd=self._folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,

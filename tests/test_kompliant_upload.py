@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 
 import aiohttp
 import pytest
@@ -215,15 +214,11 @@ async def kill_after_create(archive: Archive, sandbox: Sandbox) -> None:
     async with asyncio.timeout(5):
         while len(sandbox.kompliant.documents) == records:  # noqa: ASYNC110 - the sandbox tells nobody
             await asyncio.sleep(0.005)
-    killed = archive.folder / "killed.db"
-    with closing(sqlite3.connect(archive.ledger)) as ledger, closing(sqlite3.connect(killed)) as copy:
-        ledger.backup(copy)
+    killed = archive.tables()
     going.cancel()
     with suppress(asyncio.CancelledError):
         await going
-    for name in archive.folder.glob("bulkup.db*"):
-        name.unlink()
-    killed.rename(archive.ledger)
+    archive.restore(killed)
     sandbox.faults = Faults()
 
 
@@ -238,8 +233,7 @@ async def test_a_lost_create_answer(archive: Archive) -> None:
         assert (left.stored, held(sandbox)) == (None, [sha256(path)])
         (row,) = archive.ledger_rows()
         assert row["document_id"] == made.id
-        with closing(sqlite3.connect(archive.ledger)) as database:
-            assert database.execute("SELECT document_id, fate FROM former_documents").fetchall() == [(left.id, "left")]
+        assert archive.sql("SELECT document_id, fate FROM former_documents") == [(left.id, "left")]
 
 
 async def test_one_lost_create_answer_after_the_other(archive: Archive) -> None:
@@ -250,9 +244,9 @@ async def test_one_lost_create_answer_after_the_other(archive: Archive) -> None:
         *left, made = (document.id for document in sandbox.kompliant.documents)
         assert (count(sandbox, "list"), count(sandbox, "init"), len(left)) == (3, 4, 3)
         assert archive.ledger_rows()[0]["document_id"] == made
-        with closing(sqlite3.connect(archive.ledger)) as database:
-            noted = database.execute("SELECT document_id, fate FROM former_documents ORDER BY id").fetchall()
-        assert noted == [(id_, "left") for id_ in left]
+        assert archive.sql("SELECT document_id, fate FROM former_documents ORDER BY id") == [
+            (id_, "left") for id_ in left
+        ]
 
 
 @pytest.mark.parametrize("content", [CONTENT, CONTENT[::-1]])

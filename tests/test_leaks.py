@@ -167,7 +167,7 @@ async def test_no_secret_is_written_by_the_command(archive: Archive) -> None:
             arguments += ["--json"] if number else []
             done = await to_thread(command, *arguments, environment=environment, cwd=archive.folder)
             written |= {f"stdout {number}": done.stdout.encode(), f"stderr {number}": done.stderr.encode()}
-            written |= {f"{name} {number}": data for name, data in beside(archive.ledger).items()}
+            written |= {f"{name} {number}": data for name, data in beside(archive.file).items()}
         for arguments in (["export"], ["export", "--format", "csv"], ["status"], ["status", "--json"], ["orphans"]):
             done = await to_thread(command, *arguments, environment=environment, cwd=archive.folder)
             written[" ".join(arguments)] = done.stdout.encode() + done.stderr.encode()
@@ -188,7 +188,7 @@ async def test_no_secret_is_told_by_the_library(archive: Archive, case: Case, ca
         for _ in range(2):
             await archive.upload(sandbox, environment=environment, retry_for=0.2, job_timeout=2, settle=0.1)
             told = {"events": repr(archive.events).encode(), "log": caplog.text.encode()}
-            search(sandbox.all_secrets(environment), told | beside(archive.ledger))
+            search(sandbox.all_secrets(environment), told | beside(archive.file))
         assert sandbox.quoted
 
 
@@ -201,7 +201,7 @@ async def test_no_secret_of_a_login_is_told(archive: Archive, caplog: pytest.Log
         for _ in range(2):
             await archive.upload(sandbox, environment=environment, retry_for=0.2, job_timeout=2, settle=0.1)
             told = {"events": repr(archive.events).encode(), "log": caplog.text.encode()}
-            search(sandbox.all_secrets(environment), told | beside(archive.ledger))
+            search(sandbox.all_secrets(environment), told | beside(archive.file))
         assert len(sandbox.all_secrets(environment) - {environment["BULKUP_LIGHTREACH_PASSWORD"]}) > 3
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -145,10 +144,9 @@ def fates(archive: Archive) -> Mapping[Fate, int]:
         return ledger.orphans()
 
 
-def history(archive: Archive) -> list[tuple[str, str | None]]:
+def history(archive: Archive) -> list[tuple[Any, ...]]:
     """The former records of all rows, and their fate."""
-    with closing(sqlite3.connect(archive.ledger)) as database:
-        return list(database.execute("SELECT document_id, fate FROM former_documents ORDER BY id"))
+    return archive.sql("SELECT document_id, fate FROM former_documents ORDER BY id")
 
 
 # --- the wire -------------------------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ async def test_another_ledger_has_other_names(archive: Archive) -> None:
         for _ in range(2):
             await archive.upload(sandbox, private_names=True)
             keys.add(archive.ended()[1].key)
-            archive.ledger.unlink()
+            archive.forget()
         await archive.upload(sandbox)
         assert archive.ended()[1].key == "4711"  # the default tells it
     assert len(keys) == 2
@@ -233,7 +233,7 @@ def test_no_traceback_names_a_row(archive: Archive, server: Server, patch: str, 
     archive.add(f"{MARK}.pdf", **named("lightreach", 0))
     shown = run_broken(archive, server, patch)
     assert MARK in shown.stderr
-    archive.ledger.unlink()
+    archive.forget()
     done = run_broken(archive, server, patch, "--private-names")
     hidden(done.stdout + done.stderr.replace(f'raise ValueError(f"{MARK}', ""))
     assert said in done.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
-from contextlib import closing
 
 import pytest
 
@@ -24,11 +22,9 @@ def faults(*rules: dict[str, object]) -> Faults:
     return Faults(rules=tuple(Rule.model_validate(rule) for rule in rules))
 
 
-def rewind(archive: Archive, columns: str, where: str = "1") -> None:
+def rewind(archive: Archive, columns: str, where: str = "1 = 1") -> None:
     """Put rows back to where a kill would have left them."""
-    with closing(sqlite3.connect(archive.ledger)) as database:
-        database.execute(f"UPDATE documents SET {columns} WHERE {where}")  # noqa: S608 - the test's own words
-        database.commit()
+    archive.sql(f"UPDATE documents SET {columns} WHERE {where}")  # noqa: S608 - the test's own words
 
 
 @pytest.mark.parametrize("columns", [BEFORE_STORED, BEFORE_COMPLETED])

@@ -83,7 +83,7 @@ def test_killed_at_random_moments(archive: Archive) -> None:
                 pass
             run.kill()
             run.communicate()
-            if archive.ledger.exists():
+            if archive.file.exists():
                 states.update(row["state"] for row in archive.ledger_rows() if row["state"] != "completed")
         ends = (bulkup("run", manifest, environment=environment, cwd=archive.folder).returncode for _ in range(5))
         assert 0 in ends

@@ -102,6 +102,6 @@ async def test_without_verifying_nothing_is_hashed_or_compared(archive: Archive,
         assert not row["md5"]
         assert not row["sha256"]
     async with Sandbox(options=case.options or (), faults=wrong) as sandbox:
-        archive.ledger.unlink()
+        archive.forget()
         assert (await archive.upload(sandbox)).failed == 1
         assert archive.ledger_rows()[0]["error_code"] == "hash_mismatch"

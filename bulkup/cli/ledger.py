@@ -38,7 +38,8 @@ def export(
     Example: bulkup export --state failed --format csv -o failed.csv
     """
     settings = config.settings(ledger=ledger)
-    if output is not None and output.exists() and settings.ledger.exists() and output.samefile(settings.ledger):
+    file = settings.ledger.file
+    if output is not None and output.exists() and file is not None and file.exists() and output.samefile(file):
         raise UsageError(f"{output}: is the ledger itself")
     with open_ledger(settings.ledger, exclusive=False) as opened, _writing(output) as out:
         if format is Format.JSONL:
@@ -88,7 +89,7 @@ def retry(
     Example: bulkup retry auco:0123456789abcdef0123456789abcdef --ledger archive.db
     """
     settings = config.settings(ledger=ledger)
-    if not settings.ledger.exists():
+    if settings.ledger.missing:
         raise UsageError(f"{settings.ledger}: there is no ledger here (--ledger names another)")
     with open_ledger(settings.ledger) as opened:
         released = opened.release(keys)
@@ -128,7 +129,7 @@ def status(
         }
         sys.stdout.buffer.write(orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE))
         return
-    typer.echo(f"{settings.ledger.resolve()}: {sum(totals.values())} rows")
+    typer.echo(f"{settings.ledger.where}: {sum(totals.values())} rows")
     for state, count in totals.items():
         if count:
             typer.echo(f"  {count:>9} {state}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from pathlib import Path
 from types import TracebackType
 from typing import Annotated
 
@@ -14,8 +13,13 @@ import typer
 from bulkup.private import WITHHELD
 
 Ledger = Annotated[
-    Path | None,
-    typer.Option("--ledger", "-l", help="The results ledger, a SQLite file.", show_default="bulkup.db"),
+    str | None,
+    typer.Option(
+        "--ledger",
+        "-l",
+        help="The results ledger: a SQLite file, or postgresql://HOST/DATABASE.",
+        show_default="bulkup.db",
+    ),
 ]
 
 

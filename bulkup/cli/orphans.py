@@ -34,7 +34,7 @@ def orphans(
     Example: bulkup orphans --archive --ledger archive.db
     """
     settings = config.settings(ledger=ledger)
-    if archive and not settings.ledger.exists():
+    if archive and settings.ledger.missing:
         raise UsageError(f"{settings.ledger}: there is no ledger here (--ledger names another)")
     with open_ledger(settings.ledger, exclusive=archive) as opened:
         found = opened.records_without_bytes()

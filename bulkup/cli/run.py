@@ -217,7 +217,7 @@ def upload(order: Order, settings: Settings, *, environment: Mapping[str, str], 
     if not as_json:
         for line in summary_lines(summary):
             typer.echo(line)
-        typer.echo(f"ledger: {settings.ledger.resolve()}")
+        typer.echo(f"ledger: {settings.ledger.where}")
         _hint(summary, settings)
     return summary
 
@@ -252,8 +252,7 @@ def _hint(summary: Summary, settings: Settings) -> None:
 
 
 def _dry_run(order: Order, settings: Settings, *, as_json: bool) -> None:
-    exists = settings.ledger.exists()
-    with running.open_ledger(settings.ledger if exists else None) as ledger:
+    with running.open_ledger(None if settings.ledger.missing else settings.ledger) as ledger:
         admitted = running.admit(
             order, ledger, environment=os.environ, complain=_complaining(settings), stdin=sys.stdin.buffer, keep=False
         )

@@ -14,6 +14,7 @@ import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Table,
     Text,
     and_,
     case,
@@ -28,7 +29,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable, DropTable
 
 from bulkup.ledger.given import given
@@ -70,8 +71,13 @@ The answer to them may have been lost, so its record is asked for before it beco
 """
 
 _COLUMNS = [column.name for column in incoming.columns]
-_given = given(*_COLUMNS)
+_given = given(**{column.name: type(column.type) for column in incoming.columns})
 _STAGE = insert(incoming).from_select(_COLUMNS, select(*_given.c))
+
+_INSERT: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
 
 _BATCH = 1000
 _KEPT = (State.COMPLETED, State.INITIATED, State.STORED, State.UNKNOWN)
@@ -198,7 +204,7 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
     ).where(literal(True))  # noqa: FBT003 - SQLite needs a WHERE between a SELECT and its ON CONFLICT
     target = [*names, "manifest", "admitted_by", "run_id", "state", "stage", "error_code", "error", "finished_at"]
     target += ["retriable", "alone", "attempts"]
-    statement = sqlite.insert(documents).from_select(target, new)
+    statement = _INSERT[connection.dialect.name](documents).from_select(target, new)
     told = statement.excluded
     old = documents.c
     failed = old.state == State.FAILED.value
@@ -248,7 +254,7 @@ def _retire_failed(connection: Connection, run_id: str, now: str) -> None:
     kept = and_(or_(_stored_already, _never_stored), told.where(incoming.c.share == d.share))
     rows = and_(d.state == State.FAILED.value, d.retriable, d.document_id.is_not(None), ~_was_completed, told, ~kept)
     connection.execute(update(documents).where(rows, _never_stored).values(orphan=d.document_id, document_id=null()))
-    former = select(d.id, d.document_id, d.md5, literal(run_id), literal(now)).where(rows)
+    former = select(d.id, d.document_id, d.md5, literal(run_id), literal(now)).where(rows).order_by(d.id)
     names = ["document", "document_id", "md5", "replaced_by", "replaced_at"]
     connection.execute(insert(former_documents).from_select(names, former))
     connection.execute(update(documents).where(rows).values(document_id=null()))

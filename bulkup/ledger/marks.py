@@ -9,9 +9,13 @@ from typing import NamedTuple
 
 import orjson
 from sqlalchemy import (
+    BigInteger,
+    Boolean,
     Connection,
     Insert,
+    Integer,
     Subquery,
+    Text,
     Update,
     case,
     func,
@@ -118,7 +122,9 @@ def _set(rows: Subquery, **values: object) -> Update:
     return update(documents).where(documents.c.id == rows.c.id).values(**values)
 
 
-_initiated = given("id", "run_id", "at", "flow", "size", "mtime_ns", "md5", "sha256")
+_initiated = given(
+    id=Integer, run_id=Text, at=Text, flow=Text, size=BigInteger, mtime_ns=BigInteger, md5=Text, sha256=Text
+)
 _INITIATED = _set(
     _initiated,
     state=literal(State.INITIATED.value),
@@ -146,10 +152,10 @@ _RETIRE = insert(former_documents).from_select(
     ),
 )
 
-_answered = given("id", "job_id", "document_id")
+_answered = given(id=Integer, job_id=Text, document_id=Text)
 _ANSWERED = _set(_answered, job_id=_answered.c.job_id, document_id=_answered.c.document_id, orphan=null())
 
-_given_up = given("id", "orphan", "fate")
+_given_up = given(id=Integer, orphan=Text, fate=Text)
 _REPLACE_ORPHAN = insert(former_documents).from_select(
     ["document", "document_id", "replaced_by", "replaced_at", "fate"],
     select(
@@ -162,15 +168,15 @@ _REPLACE_ORPHAN = insert(former_documents).from_select(
 )
 _NO_ORPHAN = _set(_given_up, orphan=null())
 
-_stored = given("id", "at", "md5", "sha256")
+_stored = given(id=Integer, at=Text, md5=Text, sha256=Text)
 _STORED = _set(
     _stored, state=literal(State.STORED.value), stored_at=_stored.c.at, md5=_stored.c.md5, sha256=_stored.c.sha256
 )
 
-_measured = given("id", "md5", "sha256")
+_measured = given(id=Integer, md5=Text, sha256=Text)
 _MEASURED = _set(_measured, md5=_measured.c.md5, sha256=_measured.c.sha256)
 
-_reset = given("id", "run_id")
+_reset = given(id=Integer, run_id=Text)
 _RESET = _set(
     _reset,
     state=literal(State.PENDING.value),
@@ -181,7 +187,18 @@ _RESET = _set(
     stored_at=null(),
 )
 
-_ended = given("id", "run_id", "at", "state", "document_id", "stage", "code", "text", "retriable", "init_lost")
+_ended = given(
+    id=Integer,
+    run_id=Text,
+    at=Text,
+    state=Text,
+    document_id=Text,
+    stage=Text,
+    code=Text,
+    text=Text,
+    retriable=Boolean,
+    init_lost=Boolean,
+)
 _ENDED = _set(
     _ended,
     state=_ended.c.state,
@@ -192,7 +209,7 @@ _ENDED = _set(
     error_code=_ended.c.code,
     error=_ended.c.text,
     retriable=_ended.c.retriable,
-    orphan=case((_ended.c.init_lost == 1, func.coalesce(documents.c.orphan, literal(""))), else_=documents.c.orphan),
+    orphan=case((_ended.c.init_lost, func.coalesce(documents.c.orphan, literal(""))), else_=documents.c.orphan),
 )
 
 _STATEMENTS: Mapping[type[Mark], Sequence[Insert | Update]] = {

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import lru_cache
-from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +17,7 @@ from sqlalchemy import (
     Text,
     and_,
     case,
+    cast,
     exists,
     func,
     insert,
@@ -25,7 +25,6 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
-    type_coerce,
     union_all,
     update,
 )
@@ -34,15 +33,17 @@ from bulkup.errors import BulkupError, LedgerError, LedgerReadError, LedgerWrite
 from bulkup.ledger import admission as admitting
 from bulkup.ledger import database
 from bulkup.ledger.admission import Admission
+from bulkup.ledger.common import decoded
 from bulkup.ledger.marks import GivenUp, Mark, write
 from bulkup.ledger.records import Candidate, Leftover, Orphan, Parse
 from bulkup.ledger.schema import Fate, documents, former_documents, incoming, meta, runs
+from bulkup.location import Location
 from bulkup.model import SKIPPED, Content, Document, Stage, State
 from bulkup.rows import Complaint, Invalid
 from bulkup.rows import Row as ManifestRow
 
 _CANDIDATE = [
-    type_coerce(documents.c.cells, Text) if name == "cells" else documents.c[name]
+    cast(documents.c.cells, Text) if name == "cells" else documents.c[name]
     for name in (
         *("id", "key", "row", "provider", "target", "path", "filename", "cells", "share", "bundled", "alone", "orphan"),
         *("state", "run_id", "size", "mtime_ns", "md5", "sha256"),
@@ -59,21 +60,21 @@ class Ledger:
     """A ledger database, open from the start; a context manager that closes it.
 
     Args:
-        path: the SQLite file; None: a ledger that is forgotten when it is closed.
-        exclusive: for a run: creates the file if need be (readable by its owner only) and locks out other runs.
+        location: where it is; None: a ledger that is forgotten when it is closed.
+        exclusive: for a run: see `database.opened`.
         parse: makes a provider's columns of stored cells.
 
     Raises:
         LedgerError: it can't be opened, is newer than this bulkup, or is in use.
     """
 
-    def __init__(self, path: Path | None, *, parse: Parse, exclusive: bool = True) -> None:
-        self.name = database.name(path)
+    def __init__(self, location: Location | None, *, parse: Parse, exclusive: bool = True) -> None:
+        self.name = database.name(location)
         self._parse = parse
         # rows with equal cells come one after the other, and it takes longer to read cells than a row
-        self._columns = lru_cache(_CELLS_KEPT)(lambda provider, cells: parse(provider, database.decoded(cells)))
+        self._columns = lru_cache(_CELLS_KEPT)(lambda provider, cells: parse(provider, decoded(cells)))
         with ExitStack() as stack:
-            self._connection = database.open_sqlite(path, stack, exclusive=exclusive)
+            self._connection = database.opened(location, stack, exclusive=exclusive)
             self._resources = stack.pop_all()
 
     def __enter__(self) -> Self:
