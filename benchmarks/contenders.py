@@ -14,7 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _EVERY = 0.02
-_UNSET = frozenset({"AWS_CA_BUNDLE"})  # of no use to plain HTTP, and rclone stumbles over it
+_UNSET = frozenset(
+    {
+        "AWS_CA_BUNDLE",  # of no use to plain HTTP, and rclone stumbles over it
+        "PYTHONDONTWRITEBYTECODE",  # what is installed is not compiled anew at each start
+    }
+)
 
 
 @dataclass(frozen=True)

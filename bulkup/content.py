@@ -1,31 +1,26 @@
-"""Documents on disk: the one place that opens them. Everything here blocks, so the engine calls it in a thread.
+"""Documents on disk. Everything here blocks, so the engine calls it in a thread.
 
 A small file is read and hashed whole before the init, so that a URL's short life is spent on the wire. A large one is
 measured, and read in chunks while it is sent, hashed on the way. In both cases its identity (size, modification time
 in ns, inode) is compared before and after: a file that changes meanwhile is never sent as a mixture.
-
-Where a root is given, all files have to lie below it, wherever links lead. That is held to by how they are opened, not
-by a look beforehand, since a link can be replaced in between.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
 import re
-import stat
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BufferedReader
-from threading import Lock
+from threading import Lock, local
 from typing import Protocol
 
 from bulkup.errors import StepError
 from bulkup.model import Again, Content, Failure
+from bulkup.opening import Identity, below, changed, compare, explained, identity, open_descriptor, opened, regular
 from bulkup.tasks import in_thread
 
 SMALL = 128 * 1024
@@ -33,11 +28,18 @@ SMALL = 128 * 1024
 
 CHUNK = 1024 * 1024
 
-Identity = tuple[int, int, int]
+PIECE = 256 * 1024
+"""Bytes that a thread reads, hashes and sends before the next ones: they stay in the processor's cache meanwhile."""
+
+_STRETCH = 4 * 1024 * 1024
+"""Bytes of one file after which a thread turns to the next one's, so that none stalls behind a very large one."""
+
+_LAST = 16 * 1024
+"""Bytes that are left to the event loop to send."""
 
 
 class _Hash(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: bytes | memoryview, /) -> None: ...
     def hexdigest(self) -> str: ...
 
 
@@ -81,6 +83,11 @@ class Source:
         finally:
             _close(reader, executor)
 
+    def poured(self, executor: Executor) -> Pouring:
+        """The bytes of a large file for a socket; raises as `chunks`."""
+        self._reader = _Reader(self.path, self.identity, self.digests, self.root)
+        return Pouring(self, self._reader, executor)
+
     def close(self, executor: Executor) -> None:
         """Close the file: whoever gave up in the middle of the chunks does not end their generator."""
         reader, self._reader = self._reader, None
@@ -88,7 +95,29 @@ class Source:
             _close(reader, executor)
 
 
+@dataclass(frozen=True, slots=True)
+class Pouring:
+    """A large file's bytes for a socket: each piece is read, hashed and sent by one thread.
+
+    It is a `bulkup.transport.Pourable`; `Source.close` closes the socket, too, if it was given up.
+    """
+
+    source: Source
+    reader: _Reader
+    executor: Executor
+
+    async def pour(self, socket: int) -> bytes | None:
+        """See `bulkup.transport.Pourable.pour`."""
+        self.reader.socket = socket
+        last = await in_thread(self.executor, self.reader.pour, socket)
+        if last is not None:
+            self.source.content = self.reader.content()
+        return last
+
+
 def _close(reader: _Reader, executor: Executor) -> None:
+    if not reader.give_up():
+        return
     try:
         executor.submit(reader.close)  # waits for a read that is under way, in its thread
     except RuntimeError:  # the run is over, and its threads with it
@@ -148,26 +177,26 @@ def _begins(path: str, head: bytes, magic: bytes) -> None:
 
 
 def _look(path: str, digests: frozenset[str], magic: bytes, root: str | None) -> Source:
-    with _explained(path):
+    with explained(path):
         if root is not None:
-            _below(root, path)  # before anything is said of a file that is none of the user's business
+            below(root, path)  # before anything is said of a file that is none of the user's business
         measured = os.stat(path)  # noqa: PTH116 - a plain string stays one: Path would normalise it
-        _regular(path, measured)  # not even opened, since opening a device may do something
+        regular(path, measured)  # not even opened, since opening a device may do something
         if measured.st_size > SMALL:
-            with _opened(path, root)[0] as file:
+            with opened(path, root)[0] as file:
                 _begins(path, file.read(_HEAD), magic)
             content = Content(measured.st_size, measured.st_mtime_ns)
-            return Source(path, content, _identity(measured), digests, root=root)
-        expected = _identity(measured)
-        descriptor = os.open(path, _READ) if root is None else _open_below(root, path)
+            return Source(path, content, identity(measured), digests, root=root)
+        expected = identity(measured)
+        descriptor = open_descriptor(path, root)
         try:
             data = _read(descriptor, measured.st_size)
             # of the open file, after the reading: it is the one that was looked at, and nobody wrote to it meanwhile
-            _compare(path, os.fstat(descriptor), expected)
+            compare(path, os.fstat(descriptor), expected)
         finally:
             os.close(descriptor)
         if len(data) != measured.st_size:
-            raise _changed(path)
+            raise changed(path)
     _begins(path, data, magic)
     hashes = {name: _HASHES[name](data, usedforsecurity=False).hexdigest() for name in digests}
     content = Content(measured.st_size, measured.st_mtime_ns, **hashes)
@@ -185,58 +214,13 @@ def _read(descriptor: int, size: int) -> bytes:
 _HASHES: Mapping[str, Callable[..., _Hash]] = {"md5": hashlib.md5, "sha256": hashlib.sha256}
 
 
-def _regular(path: str, measured: os.stat_result) -> None:
-    """See that it is a file with bytes in it, and no pipe on which one may wait for ever; raises `StepError`."""
-    if not stat.S_ISREG(measured.st_mode):
-        what = "a folder" if stat.S_ISDIR(measured.st_mode) else "not a regular file"
-        raise StepError(Failure("not_a_file", f"{path!r} is {what}"))
-
-
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_STEP = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def _opened(path: str, root: str | None) -> tuple[BufferedReader, os.stat_result]:
-    """Open a regular file, without waiting for anybody, and say what it is; raises `StepError` and OSError."""
-    descriptor = os.open(path, _READ) if root is None else _open_below(root, path)
-    try:
-        measured = os.fstat(descriptor)
-        _regular(path, measured)
-        return open(descriptor, "rb"), measured  # noqa: PTH123 - a descriptor, and whoever asks closes it
-    except BaseException:
-        os.close(descriptor)
-        raise
-
-
-def _below(root: str, path: str) -> list[str]:
-    """The steps from the root to where a path really leads; raises `StepError` if that is not below it."""
-    real = os.path.realpath(path)
-    start = root.rstrip("/") + "/"
-    if not real.startswith(start):
-        raise StepError(Failure("outside_root", f"{path!r} leads out of --root {root!r}"))
-    return real[len(start) :].split("/")
-
-
-def _open_below(root: str, path: str) -> int:
-    """Open where a path really leads, step by step from the root, following no link on the way."""
-    *folders, name = _below(root, path)
-    at = os.open(root, _STEP)
-    try:
-        for folder in folders:
-            inner = os.open(folder, _STEP, dir_fd=at)
-            os.close(at)
-            at = inner
-        return os.open(name, _READ | os.O_NOFOLLOW, dir_fd=at)
-    except OSError as error:
-        if error.errno in {errno.ELOOP, errno.ENOTDIR}:  # a step is another since it was looked at
-            raise _changed(path) from None
-        raise
-    finally:
-        os.close(at)
-
-
 class _Reader:
-    """Reads a file chunk by chunk, hashing; the last chunk is held back until the file proved unchanged."""
+    """Reads a file, hashing; the last bytes are held back until the file proved unchanged.
+
+    Attributes:
+        left: bytes that were not read yet.
+        socket: where it is poured, to be closed with the file.
+    """
 
     def __init__(self, path: str, expected: Identity, digests: frozenset[str], root: str | None) -> None:
         self._path = path
@@ -245,37 +229,108 @@ class _Reader:
         self._hashes: dict[str, _Hash] = {name: _HASHES[name](usedforsecurity=False) for name in digests}
         self.left = expected[0]
         self._busy = Lock()
-        self._closed = False
+        self._given_up = False
         self._file: BufferedReader | None = None
+        self.socket: int | None = None
+        self._unsent = self._last = b""
 
     def read(self) -> bytes:
         """The next chunk, empty at the end or if it was closed; raises `StepError` if the file is not as expected."""
-        with self._busy, _explained(self._path):
-            if self._closed:
+        with self._busy, explained(self._path):
+            if self._given_up:
                 return b""
-            if self._file is None:
-                self._file, measured = _opened(self._path, self._root)
-                _compare(self._path, measured, self._expected)
-            chunk = self._file.read(min(CHUNK, self.left))
-            self.left -= len(chunk)
-            if not chunk and self.left:
-                raise _changed(self._path)
-            for hash_ in self._hashes.values():
-                hash_.update(chunk)
-            if self.left == 0:  # the path's own identity has the inode in it, so it speaks for the open file too
-                _compare(self._path, os.stat(self._path), self._expected)  # noqa: PTH116 - as in `_look`
+            chunk = self._open().read(min(CHUNK, self.left))
+            self._took(chunk)
             return chunk
+
+    def pour(self, socket: int) -> bytes | None:
+        """See `Pouring`; nothing more goes out once it was given up."""
+        with self._busy:
+            stretch = 0
+            while not self._given_up:
+                self._unsent = _put(socket, self._unsent)
+                if self._unsent:
+                    break
+                if not self.left:
+                    self._close()
+                    return self._last
+                if stretch >= _STRETCH:
+                    break
+                stretch += self._pour_piece(socket)
+        return None
+
+    def _pour_piece(self, socket: int) -> int:
+        """Send the next bytes, and keep what the socket does not take; returns how many they were."""
+        with explained(self._path):
+            buffer = _BUFFERS.view[: self.left]
+            count = self._open().readinto(buffer)
+            piece = buffer[:count]
+            self._took(piece)
+        if not self.left:
+            self._last = bytes(piece[-_LAST:])
+            piece = piece[:-_LAST]
+        self._unsent = _put(socket, piece)
+        return count
+
+    def _open(self) -> BufferedReader:
+        if self._file is None:
+            self._file, measured = opened(self._path, self._root)
+            compare(self._path, measured, self._expected)
+        return self._file
+
+    def _took(self, data: bytes | memoryview) -> None:
+        """Hash what was read; raises `StepError` if the file is not as expected."""
+        self.left -= len(data)
+        if not data and self.left:
+            raise changed(self._path)
+        for hash_ in self._hashes.values():
+            hash_.update(data)
+        if self.left == 0:  # the path's own identity has the inode in it, so it speaks for the open file too
+            compare(self._path, os.stat(self._path), self._expected)  # noqa: PTH116 - as in `_look`
 
     def content(self) -> Content:
         """What was read, once all of it was."""
         digests = {name: hash_.hexdigest() for name, hash_ in self._hashes.items()}
         return Content(self._expected[0], self._expected[1], **digests)
 
+    def give_up(self) -> bool:
+        """Stop soon, whatever is under way; says whether it is to be closed then."""
+        self._given_up = True
+        return self._file is not None or self.socket is not None or self._busy.locked()
+
     def close(self) -> None:
+        """Close it, once no thread is at it."""
         with self._busy:
-            self._closed = True
-            if self._file is not None:
-                self._file.close()
+            self._given_up = True
+            self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self.socket is not None:
+            os.close(self.socket)
+            self.socket = None
+
+
+class _Buffers(local):
+    """Each thread's own buffer: a new one for each piece costs as much as reading it."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(PIECE))
+
+
+_BUFFERS = _Buffers()
+
+
+def _put(socket: int, data: memoryview | bytes) -> bytes:
+    """Write what a socket takes without waiting; returns what it does not. Raises OSError."""
+    try:
+        while data:
+            data = data[os.write(socket, data) :]
+    except BlockingIOError:
+        pass
+    return bytes(data)
 
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -303,7 +358,7 @@ def digest(path: str, name: str, stopped: Callable[[], bool], root: str | None =
     """A file's hash in hexadecimal, or None if it can't be read, or ``stopped`` became true meanwhile."""
     hash_ = hashlib.new(name, usedforsecurity=False)
     try:
-        with _opened(path, root)[0] as file:
+        with opened(path, root)[0] as file:
             while not stopped() and (chunk := file.read(CHUNK)):
                 hash_.update(chunk)
             if stopped():
@@ -311,37 +366,3 @@ def digest(path: str, name: str, stopped: Callable[[], bool], root: str | None =
     except (OSError, ValueError, StepError):
         return None
     return hash_.hexdigest()
-
-
-def _identity(measured: os.stat_result) -> Identity:
-    return (measured.st_size, measured.st_mtime_ns, measured.st_ino)
-
-
-def _compare(path: str, measured: os.stat_result, expected: Identity) -> None:
-    if _identity(measured) != expected:
-        raise _changed(path)
-
-
-def _changed(path: str) -> StepError:
-    return StepError(Failure("file_changed", f"{path!r} changed while it was read", Again.FRESH))
-
-
-_REASONS = {
-    errno.ENOENT: ("file_missing", "does not exist"),
-    errno.ENOTDIR: ("file_missing", "does not exist"),
-    errno.EACCES: ("file_unreadable", "can't be read: permission denied"),
-    errno.EPERM: ("file_unreadable", "can't be read: permission denied"),
-    errno.EISDIR: ("not_a_file", "is a folder"),
-    errno.ENAMETOOLONG: ("file_missing", "does not exist: the name is too long"),
-}
-
-
-@contextmanager
-def _explained(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        code, reason = _REASONS.get(error.errno or 0, ("file_unreadable", f"can't be read: {error.strerror}"))
-        raise StepError(Failure(code, f"{path!r} {reason}")) from None
-    except ValueError:  # a NUL, or a character that the file system's encoding lacks
-        raise StepError(Failure("file_missing", f"{path!r} can't be a path")) from None

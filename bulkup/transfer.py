@@ -14,7 +14,7 @@ import orjson
 from bulkup.content import Source
 from bulkup.errors import StepError
 from bulkup.model import Again, Failure, Form, Inline, Reply, Upload
-from bulkup.transport import CONTROL, Body, Limits, Request, Response, Transport, body_of
+from bulkup.transport import CONTROL, Body, Limits, Pourable, Request, Response, Transport, body_of
 
 log = logging.getLogger("bulkup.transfer")
 
@@ -116,7 +116,14 @@ def _joined(pieces: Sequence[bytes | Source], executor: Executor) -> Body:
                 async for chunk in piece.chunks(executor):
                     yield chunk
 
-    return Body(sum(len(piece) if isinstance(piece, bytes) else piece.content.size for piece in pieces), chunks)
+    length = sum(len(piece) if isinstance(piece, bytes) else piece.content.size for piece in pieces)
+    return Body(length, chunks, poured=lambda: [_poured(piece, executor) for piece in pieces])
+
+
+def _poured(piece: bytes | Source, executor: Executor) -> bytes | Pourable:
+    if isinstance(piece, bytes):
+        return piece
+    return piece.poured(executor) if piece.data is None else piece.data
 
 
 _GROUP = 3

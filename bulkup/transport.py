@@ -16,6 +16,26 @@ from bulkup.model import Again, Failure
 Chunks = Callable[[], AsyncIterator[bytes]]
 
 
+class Pourable(Protocol):
+    """Bytes that a thread puts straight into a socket, past the event loop."""
+
+    async def pour(self, socket: int) -> bytes | None:
+        """Put in as much as the socket takes, or a good deal of it.
+
+        Args:
+            socket: the descriptor of a duplicate of a socket that does not block, the same one each time. It belongs
+                to these bytes from now on, which close it.
+
+        Returns:
+            The last bytes, when only these are left: whoever asks sends them, and so knows when all was sent. None:
+            there is more, once the socket takes it.
+
+        Raises:
+            StepError: as the chunks do, before the last bytes were given out.
+            OSError: the socket is broken.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Body:
     """The bytes of a request.
@@ -24,11 +44,13 @@ class Body:
         length: how many bytes there will be, exactly.
         chunks: starts the stream, afresh for each attempt.
         pieces: all of them, where they are in memory already; they may be sent without asking for the stream.
+        poured: the same again, afresh for each attempt, for a client whose connection is a plain socket.
     """
 
     length: int
     chunks: Chunks = field(repr=False)
     pieces: Sequence[bytes] | None = field(default=None, repr=False)
+    poured: Callable[[], Sequence[bytes | Pourable]] | None = field(default=None, repr=False)
 
 
 def body_of(*pieces: bytes) -> Body:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from bulkup.tasks import begin
-from bulkup.transport import Body, Done, Limits, Request, Response, Starter, Stream, Transport
+from bulkup.transport import Body, Done, Limits, Pourable, Request, Response, Starter, Stream, Transport
 
 
 class Watch:
@@ -104,9 +104,29 @@ class Watched:
         if body is None or body.pieces is not None:
             return request
         moving = Body(body.length, lambda: self._moving(body.chunks()))
+        if (poured := body.poured) is not None:
+            moving = replace(moving, poured=lambda: [self._noting(part) for part in poured()])
         return replace(request, body=moving)
+
+    def _noting(self, part: bytes | Pourable) -> bytes | Pourable:
+        return part if isinstance(part, bytes) else _Noted(part, self._watch)
 
     async def _moving(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for chunk in chunks:
             self._watch.moved()
             yield chunk
+
+
+class _Noted:
+    """A `Pourable` whose moves are noted."""
+
+    def __init__(self, part: Pourable, watch: Watch) -> None:
+        self._part = part
+        self._watch = watch
+
+    async def pour(self, socket: int) -> bytes | None:
+        """See `Pourable.pour`."""
+        try:
+            return await self._part.pour(socket)
+        finally:
+            self._watch.moved()

@@ -30,10 +30,10 @@ def test_one_place_starts_tasks_and_threads() -> None:
 
 
 def test_one_place_opens_documents() -> None:
-    """Documents are opened by `bulkup.content` alone; what else is read or written has its own place."""
+    """Documents are opened by `bulkup.opening` alone; what else is read or written has its own place."""
     openers = where("open", "read_bytes", "read_text", "fdopen")
     assert openers == {
-        "content.py",
+        "opening.py",
         "manifest/source.py",
         "config.py",
         "ledger/sqlite.py",

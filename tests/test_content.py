@@ -6,8 +6,10 @@ import asyncio
 import gc
 import hashlib
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,35 @@ async def read(found: Source, executor: Executor, between: Callable[[], object] 
         return given, ""
     assert failure.again is (Again.FRESH if failure.code == "file_changed" else Again.NEVER)
     return given, failure.code
+
+
+async def pour(found: Source, executor: Executor, between: Callable[[], object] = lambda: None) -> tuple[bytes, str]:
+    """Pour it into a socket: what came out, and the code of the error or an empty text."""
+    mine, theirs = socket.socketpair()
+    for each in (mine, theirs):
+        each.settimeout(0)
+    part, given, code = found.poured(executor), bytearray(), ""
+    descriptor = mine.detach()
+    try:
+        while (last := await part.pour(descriptor)) is None:
+            with suppress(BlockingIOError):
+                while data := theirs.recv(1024 * 1024):
+                    given += data
+            between()
+        with suppress(BlockingIOError):
+            while data := theirs.recv(1024 * 1024):
+                given += data
+        given += last
+    except StepError as error:
+        code = error.failure.code
+    found.close(executor)
+    theirs.close()
+    return bytes(given), code
+
+
+def open_descriptors() -> set[str]:
+    """Numbers of all that this process holds open."""
+    return set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are all that is asked for
 
 
 def open_files(folder: Path) -> list[str]:
@@ -156,6 +187,20 @@ async def test_content_and_hashes(tmp_path: Path, executor: Executor, size: int)
     assert found.content.mtime_ns == path.stat().st_mtime_ns
     assert found.content.md5 == hashlib.md5(content).hexdigest()  # noqa: S324
     assert found.content.sha256 == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("size", SIZES[3:])
+async def test_poured(tmp_path: Path, executor: Executor, size: int) -> None:
+    """The same, poured into a socket that takes little at a time; then nothing is left open."""
+    path = tmp_path / "file"
+    content = filled(path, size)
+    found = source(path)
+    descriptors = open_descriptors()
+    for _ in range(2):
+        assert await pour(found, executor) == (content, "")
+    assert found.content.md5 == hashlib.md5(content).hexdigest()  # noqa: S324
+    assert found.content.sha256 == hashlib.sha256(content).hexdigest()
+    assert open_descriptors() <= descriptors
 
 
 async def test_hashes_are_known_with_the_last_chunk(tmp_path: Path, executor: Executor) -> None:
@@ -295,6 +340,33 @@ async def test_changed_while_it_is_sent(
     assert 0 < given < size
 
 
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("size", [4 * CHUNK, 5 * CHUNK + 7])
+async def test_changed_while_it_is_poured(
+    tmp_path: Path, executor: Executor, change: Callable[[Path], None], size: int
+) -> None:
+    """The same for one that goes into a socket, before its first bytes and on the way."""
+    path = tmp_path / "file"
+    content = filled(path, size)
+    expected = "file_missing" if change is vanish else "file_changed"
+    found = source(path)
+    changes = iter([change])
+
+    def once() -> None:
+        for step in changes:
+            step(path)
+
+    given, code = await pour(found, executor, once)
+    assert code == expected
+    assert 0 < len(given) < size
+    assert content.startswith(given)
+    path.write_bytes(content)
+    found = source(path)
+    change(path)
+    assert await pour(found, executor) == (b"", expected)
+    await closed(tmp_path, executor)
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_changed_while_it_is_inspected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     """A small file that changes while it is read is read once more, then failed."""
@@ -354,6 +426,31 @@ async def test_a_reader_closes_its_file_though_its_stream_is_held(tmp_path: Path
     await closed(tmp_path, executor)
     assert b"".join([chunk async for chunk in found.chunks(executor)]) == content
     await close(held)
+
+
+@pytest.mark.parametrize("while_it_pours", [True, False])
+async def test_abandoned_pouring_leaves_nothing_open(tmp_path: Path, executor: Executor, while_it_pours: bool) -> None:  # noqa: FBT001
+    """One that is given up, between two rounds or in one, closes its file and its socket, and sends no more."""
+    path = tmp_path / "file"
+    filled(path, 16 * CHUNK)
+    found = source(path)
+    mine, theirs = socket.socketpair()
+    mine.settimeout(0)
+    part = found.poured(executor)
+    with theirs:
+        if while_it_pours:
+            pouring = asyncio.ensure_future(part.pour(mine.detach()))
+            await asyncio.sleep(0)
+            pouring.cancel()
+            await asyncio.wait([pouring])
+        else:
+            assert await part.pour(mine.detach()) is None
+        found.close(executor)
+        await closed(tmp_path, executor)
+        got = 0
+        while data := theirs.recv(1024 * 1024):  # to its end: the socket is closed
+            got += len(data)
+        assert got < 16 * CHUNK
 
 
 async def cancelled(chunks: AsyncIterator[bytes]) -> None:

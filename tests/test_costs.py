@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tracemalloc
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import bulkup
+from bulkup.content import SMALL, Source, _Reader, inspect
 from bulkup.ledger import Ledger, Stored
 from bulkup.ledger.marks import Answered, Ended, Initiated, Mark
 from bulkup.model import Content, State
@@ -66,6 +70,49 @@ async def test_the_same_again_costs_nothing(small: Archive) -> None:
         before = sandbox.requests.total()
         assert (await small.upload(sandbox)).skipped == ROWS
         assert sandbox.requests.total() == before
+
+
+async def test_a_large_file_is_read_once(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where connections are plain sockets its bytes are not even shown to the event loop, and none is read twice."""
+    passed = Counter[str]()
+    took, read = _Reader._took, _Reader.read
+
+    def counted(reader: _Reader, data: bytes | memoryview) -> None:
+        passed["bytes"] += len(data)
+        took(reader, data)
+
+    def chunk(reader: _Reader) -> bytes:
+        passed["chunks"] += 1
+        return read(reader)
+
+    monkeypatch.setattr(_Reader, "_took", counted)
+    monkeypatch.setattr(_Reader, "read", chunk)
+    sizes = [SMALL + 1, 1024 * 1024, 6 * 1024 * 1024 + 5]
+    for size in sizes:
+        archive.add(f"{size}.pdf", b"x" * size)
+    async with Sandbox() as sandbox:
+        assert (await archive.upload(sandbox)).completed == len(sizes)
+    assert passed == {"bytes": sum(sizes)}
+
+
+async def test_what_a_large_file_takes_of_threads_and_memory(tmp_path: Path) -> None:
+    """While the network takes all, a thread is asked once for 4 MiB, and holds a quarter of one."""
+    size = 32 * 1024 * 1024
+    with (tmp_path / "file").open("wb") as file:
+        file.truncate(size)
+    (source,) = inspect([str(tmp_path / "file")], frozenset({"md5"}), allow_empty=False)
+    assert isinstance(source, Source)
+    rounds, last = 0, None
+    with ThreadPoolExecutor(1) as executor:
+        part, nowhere = source.poured(executor), os.open("/dev/null", os.O_WRONLY)
+        tracemalloc.start()
+        while last is None:
+            rounds += 1
+            last = await part.pour(nowhere)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert rounds <= size // (4 * 1024 * 1024) + 1
+    assert peak < 384 * 1024
 
 
 def _statements(ledger: Ledger, marks: list[Mark]) -> int:

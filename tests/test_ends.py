@@ -57,15 +57,14 @@ async def test_a_file_that_keeps_changing_is_never_sent(archive: Archive, monkey
     """A file that changes while it is read is read once more, then failed; no mixture arrives."""
     path = archive.add("a.pdf", b"x" * (3 * content.CHUNK))
     archive.add("b.pdf")
-    read = content._Reader.read  # the only moment at which the file can be changed under the reader
+    took = content._Reader._took  # the only moment at which the file can be changed under the reader
 
-    def changing(reader: content._Reader) -> bytes:
-        chunk = read(reader)
+    def changing(reader: content._Reader, data: bytes | memoryview) -> None:
+        took(reader, data)
         if reader._path == str(path):
             os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
-        return chunk
 
-    monkeypatch.setattr(content._Reader, "read", changing)
+    monkeypatch.setattr(content._Reader, "_took", changing)
     async with Sandbox() as sandbox:
         summary = await archive.upload(sandbox)
         assert (summary.completed, summary.failed) == (1, 1)
@@ -79,17 +78,16 @@ async def test_a_file_that_keeps_changing_is_never_sent(archive: Archive, monkey
 async def test_a_file_that_changed_once_arrives_as_it_is_now(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that was replaced while it was sent goes up whole on the second reading."""
     path = archive.add("a.pdf", b"x" * (3 * content.CHUNK))
-    read = content._Reader.read
+    took = content._Reader._took
     changes: Iterator[bytes] = iter([b"y" * (2 * content.CHUNK)])
 
-    def changing(reader: content._Reader) -> bytes:
-        chunk = read(reader)
+    def changing(reader: content._Reader, data: bytes | memoryview) -> None:
+        took(reader, data)
         for new in changes:
             path.write_bytes(new)
             break
-        return chunk
 
-    monkeypatch.setattr(content._Reader, "read", changing)
+    monkeypatch.setattr(content._Reader, "_took", changing)
     async with Sandbox() as sandbox:
         assert (await archive.upload(sandbox)).completed == 1
         assert stored(sandbox) == [("A-1", "utilityBill", None, (("a.pdf", sha256(path)),))]

@@ -8,14 +8,18 @@ import socket
 import threading
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from bulkup.content import Source, inspect
 from bulkup.errors import StepError
 from bulkup.http import Http
-from bulkup.model import Again, Failure
+from bulkup.model import Again, Failure, Upload
+from bulkup.secret import SignedUrl
+from bulkup.transfer import Part, described
 from bulkup.transport import Body, Limits, Request, Response, body_of
 from bulkup.watch import Watch, Watched
 from bulkup.wire import Wire
@@ -34,13 +38,55 @@ CLIENTS: list[type[Client]] = [Http]
 """Whose turn it is."""
 
 
+class Files:
+    """Where bodies are files."""
+
+    def __init__(self, folder: Path, executor: Executor) -> None:
+        self.folder = folder
+        self.executor = executor
+        self.sources: list[Source] = []
+
+    def body(self, length: int) -> Body:
+        """Made as a run makes it."""
+        path = self.folder / f"{len(self.sources)}"
+        with path.open("wb") as file:  # of a large one the rest is a hole, which takes no time to write
+            file.write(b"x" * min(length, BIG))
+            file.truncate(length)
+        (source,) = inspect([str(path)], frozenset({"md5"}), allow_empty=True)
+        assert isinstance(source, Source)
+        self.sources.append(source)
+        upload = Upload("PUT", SignedUrl("http://127.0.0.1/"), (0,))
+        made = described(upload, [Part("body", source)], credentials=(), executor=self.executor).body
+        assert made is not None
+        return made
+
+
+FILES: list[Files] = []
+"""Empty: bodies are in memory."""
+
+
+class Pouring(Wire):
+    """Closes files after each request, as a transfer does."""
+
+    async def send(self, request: Request, limits: Limits) -> Response:
+        """See `Transport.send`."""
+        try:
+            return await super().send(request, limits)
+        finally:
+            for source in FILES[0].sources:
+                source.close(FILES[0].executor)
+
+
 pytestmark = pytest.mark.loops
 
 
-@pytest.fixture(params=[Http, Wire], ids=["aiohttp", "wire"], autouse=True)
-def turn(request: pytest.FixtureRequest) -> None:
-    """All that follows holds for both clients."""
+@pytest.fixture(params=[Http, Wire, Pouring], ids=["aiohttp", "wire", "files"], autouse=True)
+def turn(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """All that follows holds for both clients, and for bodies that threads pour into their sockets."""
     CLIENTS[:] = [request.param]
+    with ThreadPoolExecutor(2) as executor:
+        FILES[:] = [Files(tmp_path, executor)] if request.param is Pouring else []
+        yield
 
 
 class Peer:
@@ -131,7 +177,9 @@ async def exchanging(script: Script) -> AsyncIterator[tuple[Client, Server]]:
 
 
 def body(length: int = BIG, piece: int = 1024 * 1024) -> Body:
-    """A body in pieces."""
+    """A body in pieces, or out of a file."""
+    if FILES:
+        return FILES[0].body(length)
 
     async def chunks() -> AsyncIterator[bytes]:
         for start in range(0, length, piece):

@@ -21,7 +21,7 @@ from typing import Any, cast
 import anyio
 import anyio.lowlevel
 
-from bulkup.transport import ERROR, PATIENCE, SLOWEST, Body, Limits, Response, no_answer
+from bulkup.transport import ERROR, PATIENCE, SLOWEST, Body, Limits, Pourable, Response, no_answer
 from bulkup.wire.answer import Answer
 from bulkup.wire.head import Origin
 
@@ -145,6 +145,9 @@ class Connection(asyncio.Protocol):
         self._write((head,), given=not left)
         try:
             with anyio.CancelScope() as self._sending:  # an answer or the deadline ends also a wait for our own bytes
+                if body.poured is not None and self.tls is None:
+                    await self._pour(body.poured())
+                    return
                 async for chunk in body.chunks():
                     await self._room_for_more()
                     left -= len(chunk)
@@ -152,11 +155,50 @@ class Connection(asyncio.Protocol):
         finally:
             self._sending = None
 
-    async def _room_for_more(self) -> None:
+    async def _pour(self, parts: Sequence[bytes | Pourable]) -> None:
+        """Send a body whose files threads put into the socket, while the transport has nothing to send."""
+        for number, part in enumerate(parts, 1):
+            await self._room_for_more()
+            if isinstance(part, bytes):
+                piece = part
+            else:
+                piece = await self._poured(part)
+                await self._room_for_more()
+            self._write((piece,), given=number == len(parts))
+
+    async def _poured(self, part: Pourable) -> bytes:
+        """Have all of a file sent but its last bytes; returns those."""
+        try:
+            socket = os.dup(self._descriptor)  # a thread may still be at it when the transport closes its own
+            while True:
+                last = await part.pour(socket)
+                self._move(self._limits.stall)
+                if last is not None:
+                    return last
+                await self._writable(socket)
+        except OSError as error:
+            await self._rounds()
+            self._salvage()
+            self._transport.abort()
+            self._end(_broke(error))  # which cancels this
+            raise no_answer(_broke(error)) from None
+
+    async def _writable(self, socket: int) -> None:
+        writable = anyio.Event()
+        self._loop.add_writer(socket, writable.set)
+        try:
+            await writable.wait()
+        finally:
+            self._loop.remove_writer(socket)
+
+    async def _rounds(self) -> None:
         # an answer that came is read before a write can fail, since a refusal often closes the connection: the event
         # loop looks at its sockets in the first round and reads them by the end of the second
         await anyio.lowlevel.checkpoint()
         await anyio.lowlevel.checkpoint()
+
+    async def _room_for_more(self) -> None:
+        await self._rounds()
         if self._full:
             self._room = self._loop.create_future()
             await self._room
@@ -208,7 +250,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It stands."""
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=1, low=0)  # so that it says when the kernel took all
+        # so that it says when the kernel took all; with TLS it would say at 0 that it never does
+        self._transport.set_write_buffer_limits(high=0 if self.tls is None else 1, low=0)
         self._kernel.register(self._descriptor, select.POLLIN | select.POLLHUP | select.POLLERR)
 
     def data_received(self, data: bytes) -> None:
@@ -251,7 +294,7 @@ class Connection(asyncio.Protocol):
             self._answer.end()
         elif self.tls is None and self._busy:
             self._salvage()
-        self._end("the connection broke" + (f" ({type(error).__name__})" if error is not None else ""))
+        self._end(_broke(error))
 
     def _salvage(self) -> None:
         """Read what had come before a write failed: a refusal with a reset behind it."""
@@ -332,3 +375,7 @@ class Connection(asyncio.Protocol):
         if self._answer.endless:
             return f"the stream was silent for {self._limits.stall:g} s"
         return f"no answer within {self._limits.answer:g} s" if self._all_sent else "no byte moved in time"
+
+
+def _broke(error: Exception | None) -> str:
+    return "the connection broke" + (f" ({type(error).__name__})" if error is not None else "")
