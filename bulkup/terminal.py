@@ -1,4 +1,4 @@
-"""What a run shows: a progress bar on a terminal, plain lines elsewhere, JSON lines for programs. All subscribers."""
+"""What a run shows: a progress bar (`bulkup.bar`) on a terminal, plain lines elsewhere, JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ from types import TracebackType
 from typing import BinaryIO, Protocol, Self, TextIO
 
 import orjson
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from bulkup.events import DocumentEnded, Event, Notice, RunStarted, Summary, Transferred
 from bulkup.model import SKIPPED, State
@@ -109,8 +105,11 @@ class Progressing(Protocol):
 
 def progress() -> Progressing:
     """A bar if standard error is a terminal, else plain lines."""
-    console = Console(stderr=True, highlight=False)
-    return Bar(console) if console.is_terminal else Lines()
+    if not sys.stderr.isatty():
+        return Lines()
+    from bulkup.bar import Bar  # noqa: PLC0415 - its library is of no use to a run that nobody watches
+
+    return Bar()
 
 
 class Lines:
@@ -177,76 +176,3 @@ def _abandon(stream: TextIO | BinaryIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
-
-
-class _Speed(ProgressColumn):
-    """Files and bytes per second since sending began."""
-
-    def render(self, task: object) -> Text:
-        """See `ProgressColumn.render`."""
-        done, elapsed = getattr(task, "completed", 0), getattr(task, "elapsed", 0) or 0
-        moved = getattr(task, "fields", {}).get("moved", 0)
-        if not elapsed:
-            return Text("")
-        return Text(f"{size(moved)}  {done / elapsed:.0f} files/s  {size(moved / elapsed)}/s")
-
-
-class Bar:
-    """A live bar on standard error; failures scroll above it."""
-
-    def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            _Speed(),
-            TimeRemainingColumn(),
-            TextColumn("[red]{task.fields[failed]} failed"),
-            console=console,
-            refresh_per_second=8,
-        )
-        self._task: TaskID | None = None
-        self._failed = self._moved = self._done = 0
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def __call__(self, event: Event) -> None:
-        """Take note of one event."""
-        match event:
-            case RunStarted():
-                self._progress.console.print(escape(start_line(event)), soft_wrap=True)
-                self._start("sending", event.rows)
-            case Transferred():
-                self._moved += event.bytes
-                self._update()
-            case DocumentEnded():
-                self._done += 1
-                if event.state not in {State.COMPLETED, SKIPPED}:
-                    self._failed += 1
-                    self._progress.console.print(escape(failure_line(event)), soft_wrap=True)
-                self._update()
-            case Notice():
-                self._progress.console.print(escape(event.text), soft_wrap=True)
-
-    def reading(self, rows: int) -> None:
-        """See `Progressing.reading`."""
-        if self._task is None:
-            self._start("reading the manifest", None)
-        if self._task is not None:
-            self._progress.update(self._task, completed=rows)
-
-    def _start(self, what: str, total: int | None) -> None:
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(what, total=total, failed=0, moved=0)
-
-    def _update(self) -> None:
-        if self._task is not None:
-            self._progress.update(self._task, completed=self._done, failed=self._failed, moved=self._moved)

@@ -2,16 +2,62 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
+from collections import UserDict
+from collections.abc import Mapping
+from importlib import import_module
 from types import FrameType
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from bulkup.cli import demo, documents, ledger, orphans, run, sandbox, schema
 from bulkup.errors import BulkupError, UsageError
 
+_COMMANDS: Mapping[str, str] = {
+    "run": "run",
+    "export": "ledger",
+    "status": "ledger",
+    "orphans": "orphans",
+    "retry": "ledger",
+    "schema": "schema",
+    "sandbox": "sandbox",
+    "demo": "demo",
+    "documents": "documents",
+}
+"""Each command, and the module beside this one that has it under its name: a function, or a Typer of subcommands."""
+
+
+class _Loaded(UserDict[str, Any]):
+    """Click's commands by name, of which one costs nothing until it is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        """Load a command, or raise KeyError; without looking for garbage, since what is loaded stays."""
+        module = self.data[name]
+        gc.disable()
+        try:
+            found = getattr(import_module(f"{__name__}.{module}"), name)
+            if not isinstance(found, typer.Typer):
+                alone = typer.Typer(add_completion=False)
+                alone.command(name)(found)
+                found = alone
+            return typer.main.get_command(found)
+        finally:
+            gc.enable()
+
+
+class _Commands(TyperGroup):
+    """The commands, loaded one by one: what others need takes a run half of the time before its first row."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = _Loaded(_COMMANDS)
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="bulkup",
     help="Upload document archives into vendors' document APIs: one manifest in, every file sent once, "
     "a ledger that can prove it.",
@@ -22,15 +68,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
-app.command("export")(ledger.export)
-app.command("status")(ledger.status)
-app.command("orphans")(orphans.orphans)
-app.command("retry")(ledger.retry)
-app.command("schema")(schema.schema)
-app.command("sandbox")(sandbox.sandbox)
-app.command("demo")(demo.demo)
-app.add_typer(documents.app, name="documents")
+
+
+@app.callback()
+def _bulkup() -> None:
+    """Have typer make a group, although it knows no command yet."""
 
 
 class _InterruptedError(BaseException):

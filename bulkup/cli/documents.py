@@ -22,7 +22,9 @@ T = TypeVar("T")
 _PATIENCE = 5.0
 """Seconds one step is retried, unless the environment says otherwise: a person waits for the answer."""
 
-app = typer.Typer(
+documents = typer.Typer(
+    name="documents",
+    add_completion=False,
     help="List, get, download, archive, update documents at a vendor, and the like. Nothing is written to a ledger.",
     no_args_is_help=True,
 )
@@ -37,7 +39,7 @@ BaseUrl = Annotated[str | None, typer.Option("--base-url", help="Another host fo
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
-@app.command("list")
+@documents.command("list")
 def list_(
     provider: Provider,
     container: Container,
@@ -51,14 +53,14 @@ def list_(
 
     Example: bulkup documents list lightreach account:A-1001
     """
-    documents = _ask(
+    found = _ask(
         provider, base_url, lambda c: c.list_documents(container, archived=archived, newest_first=not oldest_first)
     )
-    for document in documents:
+    for document in found:
         _show(document, json=json, urls=False)
 
 
-@app.command()
+@documents.command()
 def get(provider: Provider, document: Id, *, container: In = "", json: Json = False, base_url: BaseUrl = None) -> None:
     """Show one document, with URLs to read it where the vendor has them.
 
@@ -67,7 +69,7 @@ def get(provider: Provider, document: Id, *, container: In = "", json: Json = Fa
     _show(_ask(provider, base_url, lambda c: c.get_document(container, document)), json=json, urls=True)
 
 
-@app.command("refresh-urls")
+@documents.command("refresh-urls")
 def refresh_urls(
     provider: Provider, document: Id, *, container: In = "", json: Json = False, base_url: BaseUrl = None
 ) -> None:
@@ -78,7 +80,7 @@ def refresh_urls(
     _show(_ask(provider, base_url, lambda c: c.refresh_urls(container, document)), json=json, urls=True)
 
 
-@app.command()
+@documents.command()
 def download(
     provider: Provider,
     document: Id,
@@ -106,7 +108,7 @@ def download(
         _tell(facts, f"{path}: {len(content)} bytes", json=json)
 
 
-@app.command()
+@documents.command()
 def archive(
     provider: Provider, document: Id, *, container: In = "", json: Json = False, base_url: BaseUrl = None
 ) -> None:
@@ -118,7 +120,7 @@ def archive(
     _tell({"id": document, "archived": True}, f"{document}: archived", json=json)
 
 
-@app.command()
+@documents.command()
 def update(
     provider: Provider,
     document: Id,
@@ -139,7 +141,7 @@ def update(
     _tell({"id": document, "updated": values}, f"{document}: updated", json=json)
 
 
-@app.command()
+@documents.command()
 def required(
     provider: Provider,
     workflow: Annotated[str, typer.Argument(help="The workflow's id.")],
@@ -154,7 +156,7 @@ def required(
     _show_raw(_ask(provider, base_url, lambda c: c.list_required(workflow)), json=json)
 
 
-@app.command()
+@documents.command()
 def fulfillments(
     provider: Provider,
     required_document: Annotated[str, typer.Argument(help="The required document's id.")],
@@ -176,7 +178,7 @@ def fulfillments(
     _show_raw(found, json=json)
 
 
-@app.command()
+@documents.command()
 def link(
     provider: Provider,
     workflow: Annotated[str, typer.Argument(help="The workflow's id.")],

@@ -199,8 +199,14 @@ def run(  # noqa: PLR0913 - one parameter is one option
     raise typer.Exit(summary.exit_code)
 
 
+_COLLECTED_EVERY = 10_000
+"""Objects made, and not ended by themselves, before cycles are looked for."""
+
+
 def upload(order: Order, settings: Settings, *, environment: Mapping[str, str], as_json: bool) -> Summary:
     """Admit and send, with progress on standard error and the result on standard output."""
+    gc.freeze()  # what is loaded stays: to look through it again and again takes a tenth of a run
+    gc.set_threshold(_COLLECTED_EVERY)
     with running.open_ledger(settings.ledger) as ledger, progress() as shown:
         admitted = running.admit(
             order,
@@ -222,17 +228,11 @@ def upload(order: Order, settings: Settings, *, environment: Mapping[str, str], 
     return summary
 
 
-_COLLECTED_EVERY = 10_000
-"""Objects made, and not ended by themselves, before cycles are looked for."""
-
-
 def send(admitted: Admitted, ledger: Ledger, settings: Settings, subscribers: list[Subscriber]) -> Summary:
     """Run the event loop, on uvloop where it exists."""
 
     async def main() -> Summary:
         with threads(1, "ledger") as thread:
-            gc.freeze()  # what is loaded stays: to look through it again and again takes a tenth of a run
-            gc.set_threshold(_COLLECTED_EVERY)
             return await running.send(admitted, ledger, settings, subscribers, ledger_thread=thread, signals=True)
 
     return anyio.run(main, backend_options={"use_uvloop": find_spec("uvloop") is not None})

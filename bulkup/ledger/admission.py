@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Table,
     Text,
     and_,
     case,
@@ -29,13 +29,16 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable, DropTable
 
 from bulkup.ledger.given import given
 from bulkup.ledger.schema import documents, former_documents, incoming, runs
 from bulkup.model import Stage, State
 from bulkup.rows import Complaint, Invalid, Row
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 CONTENT_CHANGED = "content_changed"
 """The error code of a completed row whose file is another now, under ``--on-change fail``."""
@@ -73,11 +76,6 @@ The answer to them may have been lost, so its record is asked for before it beco
 _COLUMNS = [column.name for column in incoming.columns]
 _given = given(**{column.name: type(column.type) for column in incoming.columns})
 _STAGE = insert(incoming).from_select(_COLUMNS, select(*_given.c))
-
-_INSERT: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
-    "sqlite": sqlite.insert,
-    "postgresql": postgresql.insert,
-}
 
 _BATCH = 1000
 _KEPT = (State.COMPLETED, State.INITIATED, State.STORED, State.UNKNOWN)
@@ -204,7 +202,7 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
     ).where(literal(True))  # noqa: FBT003 - SQLite needs a WHERE between a SELECT and its ON CONFLICT
     target = [*names, "manifest", "admitted_by", "run_id", "state", "stage", "error_code", "error", "finished_at"]
     target += ["retriable", "alone", "attempts"]
-    statement = _INSERT[connection.dialect.name](documents).from_select(target, new)
+    statement = _insert(connection).from_select(target, new)
     told = statement.excluded
     old = documents.c
     failed = old.state == State.FAILED.value
@@ -241,6 +239,15 @@ def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
             },
         )
     )
+
+
+def _insert(connection: Connection) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that knows ON CONFLICT, which SQLAlchemy has for each database by itself."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(documents)
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - takes 30 ms, which a run on SQLite does without
+
+    return postgresql.insert(documents)
 
 
 def _retire_failed(connection: Connection, run_id: str, now: str) -> None:
