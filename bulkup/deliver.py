@@ -1,12 +1,13 @@
 """Bringing the bytes of a batch to where its ticket says: the transfers of one init, side by side.
 
-Small files are tried once by a `Relay`, which costs little; what does not succeed there, and all that is large, single
-use or goes to the API itself, is sent patiently, with a task each.
+Each is tried once by a `Relay`, which costs little; what does not succeed there, and all that is single use or goes to
+the API itself, is sent patiently, with a task each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -70,15 +71,18 @@ class _Load:
 
     @property
     def light(self) -> bool:
-        """Whether a first attempt costs nothing but its bytes: no file to be read, no doubt, no credentials."""
-        upload = self.upload
-        heavy = upload.auth or upload.single_use or upload.is_init
-        return not heavy and all(part.source.data is not None for part in self.parts)
+        """Whether a first attempt costs nothing but its bytes: no doubt, no credentials."""
+        return not (self.upload.auth or self.upload.single_use or self.upload.is_init)
 
     @property
     def size(self) -> int:
         """Of its files, in bytes."""
         return sum(part.source.content.size for part in self.parts)
+
+    def close(self, executor: Executor) -> None:
+        """Close its files."""
+        for part in self.parts:
+            part.source.close(executor)
 
     def stored(self, at: str) -> Iterable[Stored]:
         """The marks of its documents."""
@@ -153,6 +157,8 @@ class Courier:
         try:
             await relay.run()
         finally:
+            for load in loads:
+                load.close(tools.files)
             self._arrived([loads[index] for index, end in relay.outcomes.items() if isinstance(end, Reply)])
         return {loads[index]: outcome for index, outcome in relay.outcomes.items()}
 

@@ -1,8 +1,8 @@
-"""First attempts at the transfers of small files, side by side, without a task for each.
+"""First attempts at transfers, side by side, without a task for each.
 
-A task, and the coroutines that it goes through, cost as much as sending a small file. So whatever is in memory, goes
-to a store by a signed URL, and may go out at once, is begun by a call, and its end is told by another. What does not
-succeed so is left to the patient way, which waits and tries again.
+A task, and the coroutines that it goes through, cost as much as sending a small file. So whatever goes to a store by a
+signed URL, and may go out at once, is begun by a call, and its end is told by another. What does not succeed so is
+left to the patient way, which waits and tries again.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Errand(NamedTuple):
     """One transfer.
 
     Attributes:
-        request: with its body in memory.
+        request: what is sent.
         server: where it goes.
         ends: when its URL's life is over, by the monotonic clock.
         judge: says what the answer means.

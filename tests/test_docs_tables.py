@@ -213,7 +213,7 @@ def _codes() -> set[str]:
                 sources += [keyword.value for keyword in node.keywords if keyword.arg == "code"]
             elif isinstance(node, ast.Call) and called == "literal":
                 sources += [each for each in node.args if isinstance(each, ast.Name) and each.id == "INVALID_ROW"]
-            elif isinstance(node, ast.Assign) and path.name in {"answers.py", "content.py"}:
+            elif isinstance(node, ast.Assign) and path.name in {"answers.py", "opening.py"}:
                 names = {each.id for target in node.targets for each in ast.walk(target) if isinstance(each, ast.Name)}
                 if names & {"word", "code"}:
                     sources.append(node.value)
