@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import subprocess
+import sys
 import tracemalloc
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 import bulkup
 from bulkup.content import SMALL, Source, _Reader, inspect
@@ -21,9 +25,11 @@ from bulkup.run import Order, admit, open_ledger
 from bulkup.sandbox import Sandbox
 from bulkup.wire.pool import Pool
 from tests.conftest import Archive
+from tests.process import clean_environment, serving
 
 ROWS = 1000
 PACKAGE = Path(bulkup.__file__).parent
+_NOBODY = {"BULKUP_LIGHTREACH_TOKEN": "token", "BULKUP_LIGHTREACH_BASE_URL": "http://127.0.0.1:9"}
 
 
 @pytest.fixture
@@ -133,9 +139,8 @@ def _statements(ledger: Ledger, marks: list[Mark]) -> int:
 def test_marks_of_many_rows_are_few_statements(small: Archive) -> None:
     """However many rows a transaction marks, each kind of mark is one statement, or two."""
     order = Order(str(small.manifest()), "lightreach")
-    environment = {"BULKUP_LIGHTREACH_TOKEN": "token", "BULKUP_LIGHTREACH_BASE_URL": "http://127.0.0.1:9"}
     with open_ledger(Path(small.ledger)) as ledger:
-        admitted = admit(order, ledger, environment=environment, complain=print)
+        admitted = admit(order, ledger, environment=_NOBODY, complain=print)
         content, at, run = Content(10, 1, "0" * 32), "2026-01-01T00:00:00.000Z", admitted.run_id
         kinds: list[list[Mark]] = [
             [Initiated(id_, run, at, "v2", content) for id_ in range(1, ROWS + 1)],
@@ -150,3 +155,58 @@ def test_marks_of_many_rows_are_few_statements(small: Archive) -> None:
         assert _statements(ledger, mixed) <= 4
         assert ledger.totals() == {State.COMPLETED: ROWS}
         assert {row["document_id"] for row in ledger.rows()} == {f"D{id_}" for id_ in range(1, ROWS + 1)}
+
+
+def _admission(archive: Archive, ledger: Ledger) -> int:
+    """Take the manifest in; gives how many statements SQLAlchemy was asked for."""
+    count = 0
+
+    def told(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    engine = ledger._connection.engine
+    event.listen(engine, "before_cursor_execute", told)
+    admit(Order(str(archive.manifest()), "lightreach"), ledger, environment=_NOBODY, complain=print)
+    event.remove(engine, "before_cursor_execute", told)
+    return count
+
+
+def test_a_manifest_is_taken_in_by_few_statements(small: Archive) -> None:
+    """Another thousand rows cost two statements: which keys were there already, and the rows."""
+    with open_ledger(None) as ledger:
+        few = _admission(small, ledger)
+        for number in range(ROWS, 3 * ROWS):
+            small.row(f"{number}.pdf")
+        assert _admission(small, ledger) - few == 2 * 2
+        assert ledger.totals() == {State.PENDING: 3 * ROWS}
+
+
+def test_a_run_loads_what_it_needs(archive: Archive) -> None:
+    """No other command, no library of other commands, and no progress bar where nobody watches."""
+    archive.add("1.pdf")
+    with serving() as server:
+        command = [sys.executable, "-X", "importtime", "-m", "bulkup", "run", str(archive.manifest())]
+        done = subprocess.run(
+            [*command, "--provider", "lightreach"],
+            cwd=archive.folder,
+            env=clean_environment(server.environment),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    loaded = set(re.findall(r"^import time: +\d+ \| +\d+ \| +([\w.]+)$", done.stderr, re.MULTILINE))
+    assert {"bulkup.engine", "bulkup.ledger.store", "sqlalchemy"} <= loaded
+    commands = {f"bulkup.cli.{name}" for name in ("demo", "documents", "ledger", "orphans", "sandbox", "schema")}
+    libraries = {"aiohttp", "yarl", "rich", "pyarrow", "psycopg", "sqlalchemy.dialects.postgresql"}
+    assert not loaded & (commands | libraries | {"bulkup.bar", "bulkup.client", "bulkup.http", "bulkup.sandbox"})
+
+
+def test_the_words_of_the_library_load_without_what_sends() -> None:
+    """``import bulkup`` is light: SQLAlchemy and the vendors come with the first use of what needs them."""
+    script = "import sys, bulkup; bulkup.Summary; print(*sys.modules); bulkup.upload; print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    before, after = (set(line.split()) for line in said.splitlines())
+    heavy = {"sqlalchemy", "asyncio", "bulkup.providers", "bulkup.engine"}
+    assert not before & heavy
+    assert heavy <= after

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -32,8 +31,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable, DropTable
 
-from bulkup.ledger.given import given
 from bulkup.ledger.schema import documents, former_documents, incoming, runs
+from bulkup.ledger.staging import invalid, keys_taken, put, refused, values, without_file
 from bulkup.model import Stage, State
 from bulkup.rows import Complaint, Invalid, Row
 
@@ -72,10 +71,6 @@ _never_stored = and_(
 
 The answer to them may have been lost, so its record is asked for before it becomes an orphan.
 """
-
-_COLUMNS = [column.name for column in incoming.columns]
-_given = given(**{column.name: type(column.type) for column in incoming.columns})
-_STAGE = insert(incoming).from_select(_COLUMNS, select(*_given.c))
 
 _BATCH = 1000
 _KEPT = (State.COMPLETED, State.INITIATED, State.STORED, State.UNKNOWN)
@@ -137,7 +132,7 @@ def _stage_batch(
     admission: Admission,
 ) -> None:
     staged: list[tuple[object, ...]] = []
-    taken = _taken(connection, [item.key for item in batch if isinstance(item, Row)])
+    taken = keys_taken(connection, [item.key for item in batch if isinstance(item, Row)])
     sent = _sent(connection, [item.key for item in batch if isinstance(item, Row) and item.objections])
     for item in batch:
         if isinstance(item, Complaint):
@@ -149,22 +144,22 @@ def _stage_batch(
             admission.invalid += 1
             for complaint in item.complaints:
                 complain(complaint)
-            staged.append(_invalid(item))
+            staged.append(invalid(item))
         elif (first := taken.get(item.key)) is not None:
             admission.invalid += 1
             complaint = _duplicate(item, first, name)
             complain(complaint)
-            staged.append(_refused(item, complaint))
+            staged.append(refused(item, complaint))
         elif item.objections and item.key not in sent:
             admission.invalid += 1
             for objection in item.objections:
                 complain(objection)
-            staged.append(_refused(item, *item.objections))
+            staged.append(refused(item, *item.objections))
         else:
             taken[item.key] = item.number
-            staged.append(_values(item))
+            staged.append(values(item))
     if staged:
-        connection.execute(_STAGE, {"rows": orjson.dumps(staged).decode()})
+        put(connection, staged)
 
 
 def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
@@ -272,11 +267,6 @@ def start_run(connection: Connection, run_id: str, manifest: str, now: str, rows
     connection.execute(insert(runs).values(run_id=run_id, manifest=manifest, started_at=now, rows=rows))
 
 
-def _taken(connection: Connection, keys: list[str]) -> dict[str, int]:
-    found = connection.execute(select(incoming.c.key, incoming.c.row).where(incoming.c.key.in_(keys)))
-    return {key: row for key, row in found}  # noqa: C416 - dict() of Rows is not typed
-
-
 def _sent(connection: Connection, keys: list[str]) -> set[str]:
     """Those of the keys whose document the vendor has, or may have."""
     if not keys:
@@ -284,47 +274,6 @@ def _sent(connection: Connection, keys: list[str]) -> set[str]:
     kept = and_(documents.c.state == State.FAILED.value, ~documents.c.retriable)
     known = or_(_was_completed, _stored_already, kept, documents.c.state.in_([state.value for state in _KEPT]))
     return set(connection.scalars(select(documents.c.key).where(documents.c.key.in_(keys), known)))
-
-
-def _values(row: Row, error: str | None = None) -> tuple[object, ...]:
-    """A row as `_STAGE` takes it; one with an error is in no bundle, and has no key."""
-    return (
-        row.number,
-        row.key if error is None else None,
-        row.provider,
-        row.target,
-        row.path,
-        row.filename,
-        row.cells,
-        row.share,
-        row.bundled and error is None,
-        row.group,
-        error,
-    )
-
-
-def _invalid(row: Invalid) -> tuple[object, ...]:
-    return (
-        row.number,
-        None,
-        row.provider,
-        "",
-        row.path,
-        row.filename,
-        row.cells,
-        row.share,
-        row.bundled,
-        row.group,
-        "; ".join(_without_file(complaint) for complaint in row.complaints),
-    )
-
-
-def _refused(row: Row, *complaints: Complaint) -> tuple[object, ...]:
-    return _values(row, "; ".join(_without_file(complaint) for complaint in complaints))
-
-
-def _without_file(complaint: Complaint) -> str:
-    return str(complaint).removeprefix(f"{complaint.file}: ")
 
 
 def _duplicate(row: Row, first: int, name: str) -> Complaint:
@@ -374,7 +323,7 @@ def _torn(connection: Connection, name: str) -> Iterator[Complaint]:
 
 def _refuse(connection: Connection, which: ColumnElement[bool], complaint: Complaint) -> None:
     """Mark staged rows as bad, and give their key free."""
-    connection.execute(update(incoming).where(which).values(error=_without_file(complaint), key=null()))
+    connection.execute(update(incoming).where(which).values(error=without_file(complaint), key=null()))
 
 
 def _oversized(connection: Connection, name: str, max_bundle: Mapping[str, int]) -> Iterator[tuple[Complaint, int]]:
