@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import sys
 from collections import UserDict
@@ -34,22 +33,17 @@ class _Loaded(UserDict[str, Any]):
     """Click's commands by name, of which one costs nothing until it is asked for."""
 
     def __getitem__(self, name: str) -> Any:
-        """Load a command, or raise KeyError; without looking for garbage, since what is loaded stays."""
-        module = self.data[name]
-        gc.disable()
-        try:
-            found = getattr(import_module(f"{__name__}.{module}"), name)
-            if not isinstance(found, typer.Typer):
-                alone = typer.Typer(add_completion=False)
-                alone.command(name)(found)
-                found = alone
-            return typer.main.get_command(found)
-        finally:
-            gc.enable()
+        """Load a command, or raise KeyError."""
+        found = getattr(import_module(f"{__name__}.{self.data[name]}"), name)
+        if not isinstance(found, typer.Typer):
+            alone = typer.Typer(add_completion=False)
+            alone.command(name)(found)
+            found = alone
+        return typer.main.get_command(found)
 
 
 class _Commands(TyperGroup):
-    """The commands, loaded one by one: what others need takes a run half of the time before its first row."""
+    """The commands, loaded one by one: a run has no use for what the others need."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
