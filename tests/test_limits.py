@@ -141,8 +141,7 @@ async def test_what_waits_for_its_turn_was_not_sent(archive: Archive) -> None:
     people = '[{"name": "A", "email": "a@example.com", "phone": "+1"}]'
     words = {"email": "me@example.com", "name": "n", "subject": "s", "message": "m", "sign_profile": people}
     for number in range(12):
-        more = {"compress": "yes"} if number % 2 else {}
-        archive.add(f"{number}.pdf", b"%PDF-1.7", provider="auco", key=str(number), **words, **more)
+        archive.add(f"{number}.pdf", b"%PDF-1.7", provider="auco", key=str(number), **words)
     async with Sandbox() as sandbox:
         # it ends between the first request and the second one's turn, far from both
         summary = await archive.upload(sandbox, rate=1, max_duration="0.3s", drain=0.2)
