@@ -6,12 +6,16 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from bulkup.errors import LedgerError
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_POSTGRESQL = frozenset({"postgresql", "postgres"})
+_POSTGRESQL = re.compile(r"postgres(ql)?:", re.IGNORECASE)
+_HOST = r"(?:\[[0-9a-fA-F:.%]*\]|[^\[\]@/?#:,]*)(?::\d*)?"
+_PARTS = re.compile(
+    rf"postgres(?:ql)?://(?P<user>[^@/?#]*@)?(?P<host>{_HOST}(?:,{_HOST})*)(?P<path>/[^@?#]*)?(?P<rest>[?#].*)?",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,11 @@ class Location:
         """What users are told it is called."""
         if self.url is None:
             return str(self.file)
-        parts = urlsplit(self.url)
-        return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        parts = _PARTS.fullmatch(self.url)
+        # an @ behind a ? may end a password that should have been percent-encoded
+        if parts is None or (parts["user"] is None and "@" in (parts["rest"] or "")):
+            return "the PostgreSQL ledger"
+        return f"postgresql://{parts['host']}{parts['path'] or ''}"
 
     @property
     def missing(self) -> bool:
@@ -53,13 +60,9 @@ def located(given: str | os.PathLike[str] | Location) -> Location:
     if isinstance(given, Location):
         return given
     text = os.fspath(given)
+    if _POSTGRESQL.match(text):
+        return Location(None, text)
     scheme = _URL.match(text)
-    if scheme is None:
-        return Location(Path(text))
-    if scheme[1].lower() not in _POSTGRESQL:
+    if scheme is not None:
         raise LedgerError(f"{scheme[1]} ledgers are not supported: name a file, or postgresql://HOST/DATABASE")
-    try:
-        urlsplit(text)
-    except ValueError:
-        raise LedgerError("the ledger's URL makes no sense: it must be like postgresql://HOST/DATABASE") from None
-    return Location(None, text)
+    return Location(Path(text))

@@ -10,6 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from bulkup.location import located
+from bulkup.run import open_ledger
 from tests import postgresql
 from tests.conftest import Archive
 from tests.process import Server, bulkup, clean_environment, serving, start
@@ -99,6 +101,41 @@ def test_one_run_at_a_time(archive: Archive, server: Server, ledger: str) -> Non
     assert counts(server, "lock") == {"0.pdf": 1, "1.pdf": 1, "2.pdf": 1}
 
 
+def test_two_ledgers_of_one_database(archive: Archive, server: Server, ledger: str) -> None:
+    """Each schema of a database has its own lock: a run on one does not keep a run on the other waiting."""
+    manifest = small(archive, "beside")
+    environment = {**server.environment, "BULKUP_LEDGER": ledger}
+    with psycopg.connect(ledger) as connection, open_ledger(postgresql.ledger()):
+        done = bulkup("run", manifest, environment=environment, cwd=archive.folder)
+        assert done.returncode == 0, done.stderr
+        assert connection.execute("SELECT count(*) FROM documents").fetchone() == (3,)
+
+
+def test_cells_that_json_can_hold(archive: Archive, server: Server, ledger: str) -> None:
+    """Quotes, backslashes, line ends and letters of all planes come back from the ledger as they were given."""
+    words = 'a"b\\c\n\t{$[0]} é \u2028 \U0001f4c4'
+    archive.add("1.pdf", account_id="cells", provider="lightreach", external_reference=words)
+    manifest = archive.manifest()
+    environment = {**server.environment, "BULKUP_LEDGER": ledger}
+    assert bulkup("run", manifest, environment=environment, cwd=archive.folder).returncode == 0
+    with open_ledger(ledger, exclusive=False) as opened:
+        (row,) = opened.rows()
+    assert row["cells"]["external_reference"] == words
+
+
+def test_a_bad_row_with_a_nul(archive: Archive, server: Server, ledger: str) -> None:
+    """PostgreSQL's texts can't hold one; the row is recorded as failed all the same, and the others are sent."""
+    manifest = small(archive, "nul", files=1)
+    archive.add("bad.pdf", account_id="nul", provider="lightreach", external_reference="a\0b")
+    archive.manifest()
+    arguments = ("run", manifest, "--skip-invalid", "--ledger", ledger)
+    done = bulkup(*arguments, environment=server.environment, cwd=archive.folder)
+    assert done.returncode == 1
+    assert "2 rows = 1 completed + 1 failed" in done.stdout
+    with open_ledger(ledger, exclusive=False) as opened:
+        assert [row["error_code"] for row in opened.rows()] == [None, "invalid_row"]
+
+
 def test_a_server_that_goes_away(archive: Archive, server: Server, ledger: str) -> None:
     """The run ends with one line and exit code 1; the next one completes all rows, and sends none twice."""
     manifest = small(archive, "gone", files=60)
@@ -128,11 +165,11 @@ def test_a_server_that_goes_away(archive: Archive, server: Server, ledger: str) 
     ("url", "told"),
     [
         ("postgresql://u:not-to-be-seen@127.0.0.1:1/x", "postgresql://127.0.0.1:1/x: connection"),
-        ("postgresql://u:not-to-be-seen@[::1/x", "the ledger's URL makes no sense"),
+        ("postgresql://u:not-to-be-seen@[::1/x", "the PostgreSQL ledger: the URL makes no sense to PostgreSQL"),
         ("postgresql://u:not-to-be-seen@h/x?nonsense=1", "postgresql://h/x: the URL makes no sense to PostgreSQL"),
         ("mysql://u:not-to-be-seen@h/x", "mysql ledgers are not supported: name a file, or postgresql://HOST/DATABASE"),
     ],
-    ids=["no server", "no URL", "no option", "no such database"],
+    ids=["no server", "no host", "no option", "no such database"],
 )
 @pytest.mark.parametrize("command", ["run", "status"])
 def test_what_can_not_be_a_ledger(archive: Archive, server: Server, command: str, url: str, told: str) -> None:
@@ -143,6 +180,29 @@ def test_what_can_not_be_a_ledger(archive: Archive, server: Server, command: str
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"bulkup: {told}")
     assert SECRET not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgresql://u:secret@h:5432/x?sslmode=require", "postgresql://h:5432/x"),
+        ("postgres://u:secret:more@[::1]:5/x", "postgresql://[::1]:5/x"),
+        ("postgresql://a,b:5/x", "postgresql://a,b:5/x"),
+        ("postgresql:///x?host=/run", "postgresql:///x"),
+        ("postgresql://u@h/x?password=sec@ret", "postgresql://h/x"),
+    ],
+)
+def test_a_ledger_s_name(url: str, name: str) -> None:
+    """It is the server and the database."""
+    assert str(located(url)) == located(url).where == name
+    assert "sec" not in repr(located(url))
+
+
+@pytest.mark.parametrize("password", ["sec/ret", "sec?ret", "sec#ret", "sec@ret", "123?ret", "[sec"])
+def test_a_password_that_is_not_encoded(password: str) -> None:
+    """What can't be told from a password is not shown, wherever it ends."""
+    for url in (f"postgresql://u:{password}@h/x", f"postgresql:/u:{password}@h/x", f"postgresql://h/x?p={password}@h"):
+        assert not any(part in str(located(url)) for part in ("sec", "ret", "123"))
 
 
 def test_a_database_that_is_somebody_else_s(archive: Archive, server: Server, ledger: str) -> None:

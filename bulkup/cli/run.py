@@ -240,7 +240,8 @@ def send(admitted: Admitted, ledger: Ledger, settings: Settings, subscribers: li
 
 def _hint(summary: Summary, settings: Settings) -> None:
     """What to do next, on standard error."""
-    name = f" --ledger {settings.ledger}" if settings.ledger != Settings.model_fields["ledger"].default else ""
+    shown = settings.ledger.file or "URL"
+    name = f" --ledger {shown}" if settings.ledger != Settings.model_fields["ledger"].default else ""
     if summary.failed:
         typer.echo(f"failed rows, as a manifest: bulkup export{name} --state failed --format csv", err=True)
     if summary.unknown:
