@@ -17,8 +17,8 @@ from bulkup.content import Source
 from bulkup.decide import ambiguous, transfer_again, wants_fallback
 from bulkup.errors import StepError
 from bulkup.events import Transferred
-from bulkup.ledger import Reset, Stored
-from bulkup.model import Columns, Document, Failure, Reply, Ticket, Upload
+from bulkup.ledger import Ended, Reset, Stored
+from bulkup.model import Columns, Document, Failure, Reply, Stage, State, Ticket, Upload
 from bulkup.relay import Errand, Places, Relay
 from bulkup.retry import retrying
 from bulkup.tasks import gather
@@ -222,22 +222,37 @@ class Courier:
                 raise
 
         terms, clock = self._tools.terms, self._tools.clock
-        await self._places.taken()
         try:
-            reply = await retrying(once, terms.backoff, clock, partial(transfer_again, upload=upload))
+            await self._places.taken()
+            try:
+                reply = await retrying(once, terms.backoff, clock, partial(transfer_again, upload=upload))
+            finally:
+                self._places.leave()
         except StepError as error:
             return Undelivered(error.failure, uncertain)
         except BaseException:  # cancelled
-            if upload.is_init and not (left or uncertain):  # it was never announced, whatever was marked before
-                self._tools.journal.record(*(Reset(d.id, self._tools.run_id) for d in load.documents))
+            if not (left or uncertain):
+                self._never_left(load)
             raise
-        finally:
-            self._places.leave()
         if upload.is_init:  # what an init answered is stored once it could be read
             self._tools.emit(Transferred(load.size))
         else:
             self._arrived([load])
         return reply
+
+    def _never_left(self, load: _Load) -> None:
+        """Mark that a run ended before an upload began, where a later one could not know."""
+        run_id, upload = self._tools.run_id, load.upload
+        if upload.is_init:  # it was never announced, whatever was marked before
+            self._tools.journal.record(*(Reset(d.id, run_id) for d in load.documents))
+        elif upload.single_use and not upload.auth:  # and its init, which was answered, can't be repeated
+            at, text = self._tools.clock.stamp(), "the run ended before the bytes were sent, and the URL will not last"
+            self._tools.journal.record(
+                *(
+                    Ended(d.id, run_id, at, State.FAILED, None, Stage.TRANSFER, "url_expired", text, retriable=False)
+                    for d in load.documents
+                )
+            )
 
 
 def _load(

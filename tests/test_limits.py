@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 import bulkup.run
+from bulkup.run import open_ledger
 from bulkup.sandbox import Faults, Rule, Sandbox
 from bulkup.transport import Limits, Request, Response, Stream
 from tests.conftest import Archive
@@ -149,6 +150,24 @@ async def test_what_waits_for_its_turn_was_not_sent(archive: Archive) -> None:
         assert summary.completed + summary.pending == 12
         assert (await archive.upload(sandbox)).exit_code == 0
         assert len(sandbox.auco.processes) == 12
+
+
+async def test_a_single_use_url_that_a_run_s_end_overtakes(archive: Archive) -> None:
+    """Auco's process is there and its PUT waits for a turn when the run ends: failed, not unknown, until `retry`."""
+    people = '[{"name": "A", "email": "a@example.com", "phone": "+1"}]'
+    words = {"email": "me@example.com", "name": "n", "subject": "s", "message": "m", "sign_profile": people}
+    archive.add("1.pdf", b"%PDF-1.7", provider="auco", key="1", compress="yes", **words)
+    async with Sandbox() as sandbox:
+        await archive.upload(sandbox, rate=1, max_duration="0.3s", drain=0.2)
+        (row,) = archive.ledger_rows()
+        assert (row["state"], row["stage"], row["error_code"]) == ("failed", "transfer", "url_expired")
+        again = await archive.upload(sandbox)
+        assert (again.failed, again.exit_code) == (1, 1)
+        assert len(sandbox.auco.processes) == 1
+        with open_ledger(archive.ledger) as ledger:
+            assert ledger.release(["1"]) == ["1"]
+        assert (await archive.upload(sandbox)).completed == 1
+        assert len(sandbox.auco.processes) == 2
 
 
 async def test_one_refused_row_does_not_stop_its_container(archive: Archive) -> None:
