@@ -307,6 +307,17 @@ def vanish(path: Path) -> None:
 CHANGES = [grow, shrink, empty, replace, touch, vanish]
 
 
+def once(change: Callable[[Path], None], path: Path) -> Callable[[], None]:
+    """What changes a file when it is called first."""
+    changes = iter([change])
+
+    def changing() -> None:
+        for step in changes:
+            step(path)
+
+    return changing
+
+
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("size", [SMALL + 1, CHUNK, 3 * CHUNK + 7])
 async def test_changed_before_it_is_sent(
@@ -329,13 +340,7 @@ async def test_changed_while_it_is_sent(
     path = tmp_path / "file"
     filled(path, size)
     found = source(path)
-    changes = iter([change])
-
-    def once() -> None:
-        for step in changes:
-            step(path)
-
-    given, code = await read(found, executor, once)
+    given, code = await read(found, executor, once(change, path))
     assert code == ("file_missing" if change is vanish else "file_changed")
     assert 0 < given < size
 
@@ -350,13 +355,7 @@ async def test_changed_while_it_is_poured(
     content = filled(path, size)
     expected = "file_missing" if change is vanish else "file_changed"
     found = source(path)
-    changes = iter([change])
-
-    def once() -> None:
-        for step in changes:
-            step(path)
-
-    given, code = await pour(found, executor, once)
+    given, code = await pour(found, executor, once(change, path))
     assert code == expected
     assert 0 < len(given) < size
     assert content.startswith(given)

@@ -351,6 +351,17 @@ async def test_skip_invalid_records_bad_rows(archive: Archive) -> None:
         assert len(archive.ledger_rows()) == 1
 
 
+async def test_a_key_that_comes_again_much_later(archive: Archive) -> None:
+    """Rows are staged by the thousand; two with one key are found however far apart they are, and named."""
+    for number in range(2500):
+        archive.row("1.pdf", key=str(number % 2499))
+    async with Sandbox() as sandbox:
+        with pytest.raises(bulkup.ManifestError) as error:
+            await archive.upload(sandbox)
+    (complaint,) = error.value.complaints
+    assert str(complaint).endswith("row 2500 (line 2501): column 'key': has the same key as row 1 (value: '0')")
+
+
 async def test_a_group_of_more_than_25_is_an_error(archive: Archive) -> None:
     """A document of 26 files can't be sent: nothing is."""
     for number in range(26):

@@ -8,6 +8,7 @@ import os
 import pytest
 
 import bulkup
+from bulkup.events import DocumentEnded
 from bulkup.model import State
 from bulkup.sandbox import Faults, LightReachOptions, Rule, Sandbox
 from tests.conftest import Archive, login
@@ -306,6 +307,18 @@ async def test_probes_share_one_login(archive: Archive) -> None:
         rewind(archive, BEFORE_STORED)
         summary = await archive.upload(sandbox, environment=login(sandbox, options))
         assert (summary.completed, sandbox.requests["lightreach", "login"]) == (40, 1)
+
+
+async def test_a_reconciled_group_is_told_of_once(archive: Archive) -> None:
+    """Each page of a group that asking completed is told of as completed, and not as skipped after that."""
+    for number in range(2):
+        archive.add(f"{number}.png", group="scan")
+    async with Sandbox() as sandbox:
+        await archive.upload(sandbox)
+        rewind(archive, BEFORE_COMPLETED)
+        await archive.upload(sandbox)
+    told = [(event.row, event.state) for event in archive.events if isinstance(event, DocumentEnded)]
+    assert sorted(told) == [(1, "completed"), (2, "completed")]
 
 
 async def test_a_page_added_to_a_reconciled_group_goes_with_it(archive: Archive) -> None:

@@ -86,5 +86,5 @@ def main() -> None:
         print(f"bulkup: {error}", file=sys.stderr)  # noqa: T201 - the one place that shows an error
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except (_InterruptedError, KeyboardInterrupt):
-        print("bulkup: interrupted", file=sys.stderr)  # noqa: T201
+        print("bulkup: interrupted", file=sys.stderr)  # noqa: T201 - likewise
         sys.exit(130)

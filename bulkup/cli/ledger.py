@@ -28,7 +28,7 @@ def export(
     ledger: options.Ledger = None,
     state: Annotated[State | None, typer.Option(help="Only rows in this state.")] = None,
     run: Annotated[str | None, typer.Option(help="Only rows that this run brought into their state.")] = None,
-    format: Annotated[Format, typer.Option("--format", "-f", help="How to write them.")] = Format.JSONL,  # noqa: A002
+    format: Annotated[Format, typer.Option("--format", "-f", help="How to write them.")] = Format.JSONL,  # noqa: A002 - the option
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A file, readable by its owner only.", show_default="stdout")
     ] = None,
