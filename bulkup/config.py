@@ -6,6 +6,7 @@ Credentials come from the environment (``BULKUP_LIGHTREACH_TOKEN``) or from a fi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +31,11 @@ from bulkup.transport import Limits
 def _given(parse: Callable[[str], object]) -> Callable[[object], object]:
     """Read a setting's text; what is no text stays as it is."""
     return lambda value: parse(value) if isinstance(value, str) else value
+
+
+def _processes(value: object) -> object:
+    """How many cores this process may use, where that is asked for."""
+    return len(os.sched_getaffinity(0)) if value == "auto" else value
 
 
 def _authorities(value: Path) -> Path:
@@ -67,6 +73,8 @@ class Settings(BaseSettings):
     job_timeout: float = Field(600.0, gt=0)
     settle: float = Field(10.0, ge=0)
     drain: float = Field(30.0, ge=0)
+    processes: Annotated[int, BeforeValidator(_processes), Field(ge=1, le=256)] = 1
+    lease: float = Field(10.0, ge=1)
     on_change: OnChange = OnChange.UPLOAD
     allow_empty: bool = False
     verify: bool | None = None
@@ -77,6 +85,11 @@ class Settings(BaseSettings):
     root: Annotated[Path, AfterValidator(_folder)] | None = None
     private_names: bool = False
     ca_file: Annotated[Path, AfterValidator(_authorities)] | None = None
+
+    @property
+    def count(self) -> int:
+        """Worker processes; more than there may be uploads in flight would have nothing to do."""
+        return min(self.processes, self.concurrency)
 
     def tls(self) -> Resuming:
         """Whom connections trust."""

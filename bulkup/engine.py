@@ -15,33 +15,31 @@ the step it promises.
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
+from typing import Any
 
 import anyio
 from anyio.abc import ObjectReceiveStream
 
 from bulkup import private
+from bulkup.account import Account
 from bulkup.api import Api
 from bulkup.clock import Clock
-from bulkup.errors import BulkupError, DefectError
-from bulkup.events import DocumentEnded, Event, Notice, RunStarted, Subscriber, Summary, Tally, Transferred
-from bulkup.feed import LedgerReader, feed, reconcile
+from bulkup.errors import BulkupError
+from bulkup.events import DocumentEnded, Event, Notice, Summary, Transferred
+from bulkup.feed import LedgerReader, Spans, allow_for, everything, feed, reconcile
+from bulkup.interrupts import interrupting
 from bulkup.journal import Journal
 from bulkup.lane import Lane
-from bulkup.ledger import Ledger
 from bulkup.memory import Memory
-from bulkup.model import SKIPPED, State
+from bulkup.model import State
 from bulkup.plan import Batch
-from bulkup.private import Masks
-from bulkup.providers import PROVIDERS
 from bulkup.providers.base import Adapter
 from bulkup.relay import Places
-from bulkup.tasks import gather, in_thread, plain_group, task_group, threads
+from bulkup.tasks import gather, plain_group, task_group, threads
 from bulkup.terms import Terms
 from bulkup.tools import Tools
 from bulkup.track import Tracker
@@ -55,51 +53,73 @@ _LOOK_EVERY = 0.2
 _STOPPED_FOR = 5.0
 
 
+class Asks(Enum):
+    """What a run asks about that was left half-way before it sends anything."""
+
+    NOTHING = auto()
+    HALFWAY = auto()
+    """What is not at an end."""
+    ALL = auto()
+    """Also what an earlier run ended as unknown, or as failed for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What of a run is carried out here; by default all of it.
+
+    Attributes:
+        asks: what is asked about first.
+        spans: the rows, part by part.
+        held: whether anything may be sent any more.
+        duty: what else goes on meanwhile; it is cancelled at the end.
+    """
+
+    asks: Asks = Asks.ALL
+    spans: Spans = everything
+    held: Callable[[], bool] = lambda: True
+    duty: Callable[[], Coroutine[Any, Any, None]] | None = None
+
+
 class Run:
-    """One run over what was admitted to the ledger.
+    """Carries out a run over what was admitted to the ledger, or a part of one.
 
     Args:
-        run_id: as it was admitted.
-        rows: how many rows the manifest's reader counted.
+        account: tells of it.
         ledger: open, with the rows admitted.
-        ledger_thread: the one thread that touches it from now on.
         adapters: for each provider that the rows name.
         transport: open; carries requests.
         terms: what the user set.
         clock: time and chance.
-        subscribers: are told of every event.
+        part: of the run, where others carry out the rest.
     """
 
     def __init__(
         self,
-        run_id: str,
-        rows: int,
+        account: Account,
         *,
-        ledger: Ledger,
-        ledger_thread: Executor,
+        ledger: LedgerReader,
         adapters: Mapping[str, Adapter],
         transport: Transport,
         terms: Terms,
         clock: Clock,
-        subscribers: Sequence[Subscriber],
+        part: Part | None = None,
     ) -> None:
-        self._run_id = run_id
-        self._rows = rows
+        self._account = account
         self._ledger = ledger
-        self._ledger_thread = ledger_thread
         self._adapters = adapters
+        self._part = part or Part()
         self._watch = Watch()
-        self._transport = Watched(transport, self._watch)
+        self._transport = Watched(transport, self._watch, self._part.held)
         self._terms = terms
         self._clock = clock
-        self._tally = Tally()
-        self._masked: Callable[[Event], Event] = lambda event: event
-        self._subscribers: tuple[Subscriber, ...] = tuple(subscribers)
         self._lanes: list[Lane] = []
         self._interrupts = 0
-        self._limited = False
-        self._began = clock.monotonic()
         self._working = anyio.CancelScope()
+
+    @property
+    def requests(self) -> int:
+        """How many were sent."""
+        return self._watch.requests
 
     def interrupt(self) -> None:
         """Once: take no more rows, finish what is in flight within the drain time. Twice: stop now."""
@@ -110,13 +130,13 @@ class Run:
             self._working.cancel()
 
     def _wind_down(self) -> None:
-        self._emit(Notice(f"stopping: finishing what is in flight, {self._terms.drain:g} s at most"))
+        self._account.wind_down()
         self._working.deadline = anyio.current_time() + self._terms.drain
         for lane in self._lanes:
             lane.stop()
 
     async def run(self, *, signals: bool = False) -> Summary:
-        """Carry it out.
+        """Carry out all of it, and say what became of each row.
 
         Args:
             signals: let SIGINT and SIGTERM interrupt it; for a process of its own.
@@ -125,21 +145,18 @@ class Run:
             LedgerWriteError: the ledger can't be written any more; what was sent is reconciled by the next run.
         """
         with private.logs(private=self._terms.private_names):
-            async with _listening(self.interrupt if signals else None):
-                return await self._run()
+            async with interrupting(self.interrupt if signals else None):
+                hosts = {name: adapter.base_url for name, adapter in self._adapters.items()}
+                await self._account.open(self._ledger, hosts)
+                await self.carry_out()
+                return await self._account.close(self._ledger, interrupted=self._interrupts > 0)
 
-    async def _run(self) -> Summary:
-        hosts = {name: adapter.base_url for name, adapter in self._adapters.items()}
-        self._emit(RunStarted(self._run_id, self._rows, self._ledger.name, hosts))
+    async def carry_out(self) -> None:
+        """Carry out its part; raises as `run`."""
         with threads(_FILE_THREADS, "files") as files:
-            journal = Journal(self._ledger, self._ledger_thread)
-            ledger = LedgerReader(self._ledger, self._ledger_thread)
-            if self._terms.private_names:
-                self._masked = Masks(await in_thread(self._ledger_thread, self._ledger.secret), PROVIDERS)
-            for row in await ledger.invalid(self._run_id):
-                self._emit(row)
+            journal = Journal(self._ledger.ledger, self._ledger.executor)
             tools = Tools(
-                self._run_id,
+                self._account.run_id,
                 self._transport,
                 journal,
                 files,
@@ -148,17 +165,17 @@ class Run:
                 self._emit,
                 self._watch,
                 Memory(self._terms.memory),
-                ledger.claimed,
+                self._ledger.claimed,
             )
             try:
                 async with task_group() as group:
                     group.start_soon(journal.run)
                     async with task_group() as guards:
                         guards.start_soon(self._guard)
+                        if self._part.duty is not None:
+                            guards.start_soon(self._part.duty)
                         with self._working:
-                            await gather(
-                                [partial(self._lane, adapter, tools, ledger) for adapter in self._adapters.values()]
-                            )
+                            await gather([partial(self._lane, adapter, tools) for adapter in self._adapters.values()])
                         guards.cancel_scope.cancel()
                     journal.close()
             except BaseExceptionGroup as errors:
@@ -166,7 +183,6 @@ class Run:
             finally:
                 for lane in self._lanes:  # whoever still hashes in a thread sees that nobody waits for it
                     lane.stop()
-            return await in_thread(self._ledger_thread, self._summarise, self._clock.monotonic() - self._began)
 
     async def _guard(self) -> None:
         """Hold the run to its time, and end one in which nothing moves any more."""
@@ -184,20 +200,10 @@ class Run:
 
     def _count_costs(self) -> None:
         """Stop at the user's limits."""
-        if self._limited or self._interrupts:
-            return
-        spent = self._terms.budget.spent(
-            failed=self._tally.failures,
-            rows=self._rows,
-            seconds=self._clock.monotonic() - self._began,
-            requests=self._watch.requests,
-        )
-        if spent is not None:
-            self._limited = True
-            self._emit(Notice(f"stopped, no more rows are taken: {spent}"))
+        if not self._interrupts and self._account.spent(self._watch.requests) is not None:
             self._wind_down()
 
-    async def _lane(self, adapter: Adapter, tools: Tools, ledger: LedgerReader) -> None:
+    async def _lane(self, adapter: Adapter, tools: Tools) -> None:
         """One vendor's feeder, workers and finishers."""
         terms = self._terms
         api = Api(
@@ -214,68 +220,28 @@ class Run:
             places = Places(max(terms.transfers, terms.concurrency))
             lane = Lane(api, tools, places=places, start_soon=start_finisher)
             self._lanes.append(lane)
-            if self._interrupts or self._limited:
+            if self._interrupts or self._account.limited:
                 lane.stop()
-            await reconcile(lane, tools, ledger)
+            await allow_for(lane, tools, self._ledger)
+            if self._part.asks is not Asks.NOTHING:
+                await reconcile(lane, tools, self._ledger, ended=self._part.asks is Asks.ALL)
             sender, receiver = anyio.create_memory_object_stream[Batch](terms.concurrency)
             async with task_group() as workers:
-                workers.start_soon(feed, lane, tools, ledger, sender)
+                workers.start_soon(feed, lane, tools, self._ledger, self._part.spans, sender)
                 for _ in range(terms.concurrency):
                     workers.start_soon(_work, lane, receiver.clone())
                 receiver.close()
 
     def _emit(self, event: Event) -> None:
-        self._tally(event)
-        told = self._masked(event)
-        for subscriber in self._subscribers:
-            subscriber(told)
+        self._account.emit(event)
         if isinstance(event, Transferred) or (isinstance(event, DocumentEnded) and event.state != State.COMPLETED):
             self._count_costs()
-
-    def _summarise(self, seconds: float) -> Summary:
-        """Count twice: what the ledger holds has to be what the manifest's reader counted."""
-        states = self._ledger.states(self._run_id)
-        summary = Summary(
-            run_id=self._run_id,
-            rows=self._rows,
-            completed=states.get(State.COMPLETED, 0),
-            failed=states.get(State.FAILED, 0),
-            skipped=states.get(SKIPPED, 0),
-            unknown=states.get(State.UNKNOWN, 0),
-            pending=sum(states.get(state, 0) for state in (State.PENDING, State.INITIATED, State.STORED)),
-            bytes=self._tally.bytes,
-            seconds=round(seconds, 3),
-            interrupted=self._interrupts > 0,
-            limited=self._limited,
-        )
-        self._ledger.finish_run(self._run_id, self._clock.stamp(), summary.facts())
-        if not summary.adds_up:
-            raise DefectError(f"the count does not add up, please report this: {summary}")
-        self._emit(summary)
-        return summary
 
 
 async def _work(lane: Lane, batches: ObjectReceiveStream[Batch]) -> None:
     async with batches:
         async for batch in batches:
             await lane.send(batch)
-
-
-@asynccontextmanager
-async def _listening(interrupt: Callable[[], None] | None) -> AsyncIterator[None]:
-    """Call ``interrupt`` at each SIGINT and SIGTERM; once that is over the process only ends, and they are ignored."""
-    if interrupt is None:
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupt)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

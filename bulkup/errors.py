@@ -6,6 +6,7 @@
     │   ├── ConfigError         a setting or a credential is missing or makes no sense
     │   └── LedgerError         the ledger can't be opened, is newer than this bulkup, or is in use
     ├── LedgerWriteError        the ledger can't be written any more (a full disk): the run stops
+    │   └── LeaseLostError      a worker was given up by the others of its run, and must not go on
     ├── DefectError               bulkup's own count does not add up; please report it
     └── StepError               one step of one upload did not succeed; carries a `Failure`
 
@@ -64,6 +65,10 @@ class LedgerReadError(BulkupError):
 
 class LedgerWriteError(BulkupError):
     """The ledger can't be written any more; what was in flight is reconciled by the next run."""
+
+
+class LeaseLostError(LedgerWriteError):
+    """A worker was silent for too long, and others go on with its rows: it must not write or send any more."""
 
 
 class DefectError(BulkupError):

@@ -10,21 +10,23 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import anyio
 
 from bulkup import config, content, manifest
+from bulkup.account import Account
 from bulkup.carrier import carrier
 from bulkup.clock import Clock
 from bulkup.config import Settings
 from bulkup.engine import Run
 from bulkup.errors import ManifestError
-from bulkup.events import Subscriber, Summary
-from bulkup.ledger import Ledger
-from bulkup.location import Location, located
+from bulkup.events import Notice, Subscriber, Summary
+from bulkup.feed import LedgerReader
+from bulkup.ledger import Leases, Ledger
+from bulkup.ledgers import open_ledger
+from bulkup.location import located
 from bulkup.manifest.schema import COMMON
-from bulkup.model import Columns
 from bulkup.private import masking
 from bulkup.providers import COLUMNS, MAX_BUNDLE
 from bulkup.providers.base import Adapter
@@ -72,16 +74,6 @@ class Admitted:
 
 KNOWN = COMMON.union(COLUMNS, *(kind.model_fields for kind in COLUMNS.values()))
 """Names that a complaint may show in any case: of columns and of providers."""
-
-
-def parse(provider: str, cells: Mapping[str, object]) -> Columns:
-    """A provider's columns of stored cells."""
-    return manifest.parse(COLUMNS, provider, cells)
-
-
-def open_ledger(place: str | os.PathLike[str] | Location | None, *, exclusive: bool = True) -> Ledger:
-    """The ledger in a file, or at a URL; see `Ledger`."""
-    return Ledger(None if place is None else located(place), parse=parse, exclusive=exclusive)
 
 
 def admit(
@@ -163,19 +155,49 @@ async def send(
     clock: Clock | None = None,
 ) -> Summary:
     """Send what was admitted; see `Run.run`. From now on only ``ledger_thread`` touches the ledger."""
+    clock = clock or Clock()
+    terms = replace(settings.terms(), retry_unknown=admitted.retry_unknown)
+    reader = LedgerReader(ledger, ledger_thread)
+    await _outlive(reader, clock, subscribers)
+    several = settings.count > 1
+    account = Account(admitted.run_id, admitted.rows, terms=terms, clock=clock, subscribers=subscribers, once=several)
     async with carrier(settings.tls()) as transport:
-        run = Run(
+        given: dict[str, Any] = {
+            "ledger": reader,
+            "adapters": admitted.adapters,
+            "transport": transport,
+            "terms": terms,
+            "clock": clock,
+        }
+        if not several:
+            return await Run(account, **given).run(signals=signals)
+        from bulkup.fleet import Fleet  # noqa: PLC0415 - of no use to a single process
+        from bulkup.processes import Processes  # noqa: PLC0415 - likewise
+        from bulkup.worker import Assignment  # noqa: PLC0415 - likewise
+
+        pattern = Assignment(
+            "",
+            settings.ledger,
             admitted.run_id,
             admitted.rows,
-            ledger=ledger,
-            ledger_thread=ledger_thread,
-            adapters=admitted.adapters,
-            transport=transport,
-            terms=replace(settings.terms(), retry_unknown=admitted.retry_unknown),
-            clock=clock or Clock(),
-            subscribers=subscribers,
+            terms,
+            settings.ca_file,
+            settings.lease,
+            admitted.adapters,
         )
-        return await run.run(signals=signals)
+        fleet = Fleet(account, **given, crew=Processes(), pattern=pattern, count=settings.count)
+        return await fleet.run(signals=signals)
+
+
+async def _outlive(ledger: LedgerReader, clock: Clock, subscribers: Sequence[Subscriber]) -> None:
+    """Wait until no worker is left of a run that was killed: it may be about to send something."""
+    leases = Leases(ledger.ledger, "")
+    seconds = await in_thread(ledger.executor, leases.lapse)
+    if seconds > 0:
+        for subscriber in subscribers:
+            subscriber(Notice(f"waiting {seconds:.0f} s for workers of an earlier run that may not have ended yet"))
+        await clock.sleep(seconds)
+    await in_thread(ledger.executor, leases.clear)
 
 
 async def upload(
@@ -215,13 +237,13 @@ async def upload(
         ConfigError: a credential or setting is missing or makes no sense.
         LedgerError: the ledger can't be used.
     """
-    settings = config.settings(**options)
+    settings = config.settings(ledger=located(ledger), **options)
     order = Order(os.fspath(manifest), provider, base_url, ignore_extra, skip_invalid, retry_unknown)
     complaints: list[Complaint] = []
     complain = masking(complaints.append, KNOWN) if settings.private_names else complaints.append
     env = os.environ if environment is None else environment
     with threads(1, "ledger") as thread:  # all that touches the ledger follows one another, also when cancelled
-        opening = thread.submit(open_ledger, ledger)
+        opening = thread.submit(open_ledger, settings.ledger)
         try:
             opened = await asyncio.wrap_future(opening)
             prepare = partial(admit, order, opened, environment=env, complain=complain)

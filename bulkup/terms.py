@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bulkup.budget import Budget
 from bulkup.plan import OnChange
@@ -60,7 +60,33 @@ class Terms:
     private_names: bool = False
     retry_unknown: bool = False
 
+    def shared(self, count: int) -> list[Terms]:
+        """What each of several workers gets, which together keep to these; not the budget, which is for all of them."""
+        follow = self.following
+        return [
+            replace(
+                self,
+                concurrency=_part(self.concurrency, count, index),
+                rate=None if self.rate is None else self.rate / count,
+                transfers=_part(self.transfers, count, index),
+                tracked=_part(self.tracked, count, index),
+                following=replace(
+                    follow,
+                    streams=_part(follow.streams, count, index),
+                    polls_per_second=follow.polls_per_second / count,
+                ),
+                memory=_part(self.memory, count, index),
+                budget=Budget(),
+            )
+            for index in range(count)
+        ]
+
     @property
     def longest_quiet(self) -> float:
         """Seconds in which something has to move, beside waits for what may settle: then every deadline is past."""
         return 2 * (self.limits.connect + self.limits.answer + self.limits.stall + self.backoff.patience)
+
+
+def _part(whole: int, count: int, index: int) -> int:
+    """One of so many parts of a whole, at least one."""
+    return max(1, whole // count + (index < whole % count))

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
+from bulkup.errors import LeaseLostError
 from bulkup.tasks import begin
 from bulkup.transport import Body, Done, Limits, Pourable, Request, Response, Starter, Stream, Transport
 
@@ -63,15 +64,21 @@ class _Doing:
 
 
 class Watched:
-    """A `Transport` whose requests and bytes are noted."""
+    """A `Transport` whose requests and bytes are noted; and held back, once whoever sends must not any more.
 
-    def __init__(self, transport: Transport, watch: Watch) -> None:
+    Args:
+        held: whether anything may be sent, and the last of a large body; else `LeaseLostError` is raised.
+    """
+
+    def __init__(self, transport: Transport, watch: Watch, held: Callable[[], bool] = lambda: True) -> None:
         self._transport = transport
         self._starter = transport if isinstance(transport, Starter) else None
         self._watch = watch
+        self._held = held
 
     async def send(self, request: Request, limits: Limits) -> Response:
         """See `Transport.send`."""
+        self._check()
         try:
             return await self._transport.send(self._noted(request), limits)
         finally:  # a deadline that passed is a move, too: nothing hangs
@@ -86,17 +93,23 @@ class Watched:
             self._watch.moved()
             done(outcome)
 
+        self._check()
         return self._starter.start(self._noted(request), limits, moved)
 
     @asynccontextmanager
     async def stream(self, request: Request, limits: Limits) -> AsyncIterator[Stream]:
         """See `Transport.stream`."""
+        self._check()
         try:
             async with self._transport.stream(self._noted(request), limits) as stream:
                 self._watch.moved()
                 yield Stream(stream.response, self._moving(stream.chunks))
         finally:
             self._watch.moved()
+
+    def _check(self) -> None:
+        if not self._held():
+            raise LeaseLostError("this worker was silent for too long: others may go on with its rows")
 
     def _noted(self, request: Request) -> Request:
         self._watch.requests += 1
@@ -109,24 +122,28 @@ class Watched:
         return replace(request, body=moving)
 
     def _noting(self, part: bytes | Pourable) -> bytes | Pourable:
-        return part if isinstance(part, bytes) else _Noted(part, self._watch)
+        return part if isinstance(part, bytes) else _Noted(part, self._watch, self._check)
 
     async def _moving(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for chunk in chunks:
             self._watch.moved()
+            self._check()
             yield chunk
 
 
 class _Noted:
     """A `Pourable` whose moves are noted."""
 
-    def __init__(self, part: Pourable, watch: Watch) -> None:
+    def __init__(self, part: Pourable, watch: Watch, check: Callable[[], None]) -> None:
         self._part = part
         self._watch = watch
+        self._check = check
 
     async def pour(self, socket: int) -> bytes | None:
         """See `Pourable.pour`."""
         try:
-            return await self._part.pour(socket)
+            last = await self._part.pour(socket)
         finally:
             self._watch.moved()
+        self._check()
+        return last

@@ -19,7 +19,7 @@ import bulkup
 from bulkup.events import DocumentEnded, Event, Notice
 from bulkup.ledger import Ledger
 from bulkup.ledger.schema import metadata
-from bulkup.run import open_ledger
+from bulkup.ledgers import open_ledger
 from bulkup.sandbox import LightReachOptions, Sandbox
 from tests import postgresql
 

@@ -16,11 +16,12 @@ import bulkup
 from bulkup import config
 from bulkup.clock import Clock
 from bulkup.events import DocumentEnded, Event
+from bulkup.ledgers import open_ledger
 from bulkup.model import Content, Document, Reply, Ticket
 from bulkup.providers.alloy import Alloy
 from bulkup.providers.alloy_columns import AlloyColumns
 from bulkup.providers.base import Found, Outgoing, Trace
-from bulkup.run import Order, admit, open_ledger, send
+from bulkup.run import Order, admit, send
 from bulkup.sandbox import AlloyOptions, Faults, Rule, Sandbox
 from bulkup.sandbox.alloy.documents import AlloyDocument
 from bulkup.tasks import in_thread, threads

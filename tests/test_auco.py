@@ -20,6 +20,7 @@ import bulkup
 from bulkup import run as running
 from bulkup.clock import Clock
 from bulkup.errors import ConfigError, ManifestError, StepError
+from bulkup.ledgers import open_ledger
 from bulkup.providers.auco import Auco
 from bulkup.rows import Complaint
 from bulkup.sandbox import AucoOptions, Faults, Rule, Sandbox
@@ -430,7 +431,7 @@ async def test_a_row_outlives_its_end(archive: Archive) -> None:
     async with Watched() as sandbox:
         assert await send(archive, sandbox) == "completed"
         late = Clock(wall=lambda: time.time() + 86_400)
-        with running.open_ledger(archive.ledger) as ledger:
+        with open_ledger(archive.ledger) as ledger:
             order, said = running.Order(str(archive.manifest())), list[Complaint]()
             given: dict[str, Any] = {"environment": sandbox.environment(), "complain": said.append, "clock": late}
             admitted = running.admit(order, ledger, **given)

@@ -20,8 +20,9 @@ import bulkup
 from bulkup.content import SMALL, Source, _Reader, inspect
 from bulkup.ledger import Ledger, Stored
 from bulkup.ledger.marks import Answered, Ended, Initiated, Mark
+from bulkup.ledgers import open_ledger
 from bulkup.model import Content, State
-from bulkup.run import Order, admit, open_ledger
+from bulkup.run import Order, admit
 from bulkup.sandbox import Sandbox
 from bulkup.wire.pool import Pool
 from tests.conftest import Archive

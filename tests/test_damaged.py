@@ -7,7 +7,7 @@ import random
 import pytest
 
 import bulkup
-from bulkup.run import open_ledger
+from bulkup.ledgers import open_ledger
 from bulkup.sandbox import Sandbox
 from tests.conftest import Archive
 from tests.process import bulkup as command

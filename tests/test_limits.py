@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 import bulkup.run
-from bulkup.run import open_ledger
+from bulkup.ledgers import open_ledger
 from bulkup.sandbox import Faults, Rule, Sandbox
 from bulkup.transport import Limits, Request, Response, Stream
 from tests.conftest import Archive

@@ -18,11 +18,11 @@ from bulkup.api import Api
 from bulkup.client import Client
 from bulkup.clock import Clock
 from bulkup.ledger import Fate
+from bulkup.ledgers import open_ledger
 from bulkup.model import Content, Document
 from bulkup.providers.base import Adapter, Outgoing
 from bulkup.providers.loanpro import LoanPro
 from bulkup.providers.loanpro_columns import LoanProColumns
-from bulkup.run import open_ledger
 from bulkup.sandbox import Faults, LoanProOptions, Rule, Sandbox
 from bulkup.schedule import Backoff
 from bulkup.terms import Terms

@@ -10,8 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from bulkup.ledgers import open_ledger
 from bulkup.location import located
-from bulkup.run import open_ledger
 from tests import postgresql
 from tests.conftest import Archive
 from tests.process import Server, bulkup, clean_environment, serving, start

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 import bulkup
-from bulkup.run import open_ledger
+from bulkup.ledgers import open_ledger
 from bulkup.sandbox import Faults, Rule, Sandbox
 from tests.conftest import Archive
 from tests.process import Server, clean_environment, serving

@@ -17,7 +17,8 @@ import typer
 from bulkup import config
 from bulkup.cli import run as running
 from bulkup.errors import BulkupError
-from bulkup.run import Order, open_ledger
+from bulkup.ledgers import open_ledger
+from bulkup.run import Order
 
 _SHOWN = 5
 

@@ -19,8 +19,8 @@ from bulkup.cli import options
 from bulkup.errors import UsageError
 from bulkup.export import Format, own_columns, write_csv, write_jsonl
 from bulkup.ledger import Fate
+from bulkup.ledgers import open_ledger
 from bulkup.model import State
-from bulkup.run import open_ledger
 
 
 def export(

@@ -16,7 +16,7 @@ from bulkup.cli import options
 from bulkup.client import connect
 from bulkup.errors import BulkupError, UsageError
 from bulkup.ledger import Fate, Ledger, Orphan
-from bulkup.run import open_ledger
+from bulkup.ledgers import open_ledger
 
 _WORDS = {Fate.ARCHIVED: "archived", Fate.LEFT: "left there"}
 

@@ -20,6 +20,7 @@ from bulkup.cli import options
 from bulkup.config import Settings
 from bulkup.events import Subscriber, Summary
 from bulkup.ledger import Ledger
+from bulkup.ledgers import open_ledger
 from bulkup.plan import OnChange
 from bulkup.private import masking
 from bulkup.providers import PROVIDERS
@@ -137,6 +138,15 @@ def run(  # noqa: PLR0913 - one parameter is one option
     max_requests: Annotated[
         int | None, typer.Option(help="Stop when so many requests were sent.", rich_help_panel=_LIMITS)
     ] = None,
+    processes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="Processes that share the work: auto is one for each core.",
+            show_default="1",
+            rich_help_panel=_SENDING,
+        ),
+    ] = None,
     memory: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="Bytes of files held at a time: 64MiB, 1GiB.", rich_help_panel=_LIMITS),
@@ -184,6 +194,7 @@ def run(  # noqa: PLR0913 - one parameter is one option
         max_failures=max_failures,
         max_duration=max_duration,
         max_requests=max_requests,
+        processes=processes,
         memory=memory,
         root=root,
         private_names=private_names,
@@ -207,7 +218,7 @@ def upload(order: Order, settings: Settings, *, environment: Mapping[str, str], 
     """Admit and send, with progress on standard error and the result on standard output."""
     gc.freeze()  # what is loaded stays: to look through it again and again takes a tenth of a run
     gc.set_threshold(_COLLECTED_EVERY)
-    with running.open_ledger(settings.ledger) as ledger, progress() as shown:
+    with open_ledger(settings.ledger) as ledger, progress() as shown:
         admitted = running.admit(
             order,
             ledger,
@@ -253,7 +264,7 @@ def _hint(summary: Summary, settings: Settings) -> None:
 
 
 def _dry_run(order: Order, settings: Settings, *, as_json: bool) -> None:
-    with running.open_ledger(None if settings.ledger.missing else settings.ledger) as ledger:
+    with open_ledger(None if settings.ledger.missing else settings.ledger) as ledger:
         admitted = running.admit(
             order, ledger, environment=os.environ, complain=_complaining(settings), stdin=sys.stdin.buffer, keep=False
         )

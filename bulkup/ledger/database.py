@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from sqlalchemy import Connection, insert, inspect, select, update
+from sqlalchemy import Connection, func, insert, inspect, select, update
 
 from bulkup.errors import LedgerError, LedgerReadError
 from bulkup.ledger import postgresql, sqlite
 from bulkup.ledger.common import DAMAGED
-from bulkup.ledger.schema import UPGRADES, VERSION, meta, metadata
+from bulkup.ledger.schema import UPGRADES, VERSION, meta, metadata, workers
 from bulkup.location import Location
 
 
@@ -36,6 +36,8 @@ def opened(location: Location | None, stack: ExitStack, *, exclusive: bool) -> C
         else:
             connection = sqlite.connect(None if location is None else location.file, stack, exclusive=exclusive)
         _prepare(connection, name(location), create=exclusive)
+        if exclusive:
+            _alone(connection)
     except LedgerReadError as error:
         raise LedgerError(f"{name(location)}: {error.words}") from None
     except UnicodeDecodeError:  # SQLite quotes what it finds in a damaged file
@@ -68,6 +70,15 @@ def _prepare(connection: Connection, name: str, *, create: bool) -> None:
         _upgrade(connection, int(version))
 
 
+def _alone(connection: Connection) -> None:
+    """See that nobody else writes any more, such as workers of a run that was killed."""
+    working = ~workers.c.ended
+    if connection.scalar(select(func.count()).where(working)):
+        connection.rollback()
+        connection.execute(update(workers).where(working).values(ended=True))
+    connection.commit()
+
+
 def _begin(connection: Connection) -> None:
     """Begin to write: SQLite has to be told, or what comes might fail half-way."""
     if connection.dialect.name == "sqlite":
@@ -78,7 +89,8 @@ def _upgrade(connection: Connection, version: int) -> None:
     """Bring an older ledger up to date, all of it or nothing."""
     _begin(connection)
     for step in range(version, VERSION):
-        for statement in UPGRADES[step]:
+        for statement in UPGRADES[step].get(connection.dialect.name, ()):
             connection.exec_driver_sql(statement)
+    metadata.create_all(connection)
     connection.execute(update(meta).where(meta.c.name == "schema_version").values(value=str(VERSION)))
     connection.commit()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text
 
-VERSION = 2
+VERSION = 3
 """Of the schema. A ledger with a higher one was written by a newer bulkup and is refused."""
 
 metadata = MetaData()
+
+_Bytewise = Text().with_variant(Text(collation="C"), "postgresql")
+"""Text in the order of its bytes, as SQLite has it by itself: what begins alike stands together."""
 
 meta = Table(
     "bulkup_meta",
@@ -41,7 +44,7 @@ documents = Table(
     Column("path", Text, nullable=False),
     Column("filename", Text, nullable=False),
     Column("cells", JSON, nullable=False),
-    Column("share", Text, nullable=False),
+    Column("share", _Bytewise, nullable=False),
     Column("bundled", Boolean, nullable=False),
     Column("manifest", Text, nullable=False),
     Column("admitted_by", Text, nullable=False),  # the last run whose manifest lists it
@@ -80,10 +83,57 @@ former_documents = Table(
     Column("fate", Text),  # of a record that got no bytes, see `Fate`; else it was a document
 )
 
-UPGRADES: Mapping[int, Sequence[str]] = {
-    1: ("ALTER TABLE documents ADD COLUMN orphan TEXT", "ALTER TABLE former_documents ADD COLUMN fate TEXT"),
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", Text, nullable=False),
+    Column("name", Text, nullable=False, unique=True),
+    Column("lease_until", Double, nullable=False),  # seconds since the epoch, by the database's clock
+    Column("ended", Boolean, nullable=False),  # it may write no more: it said so, or its lease was over
+    Column("told", Integer, nullable=False),  # what it was told to do, see `Order`
+    Column("requests", Integer, nullable=False),
+    sqlite_autoincrement=True,  # an id is never given again: it is what keeps a worker out that was given up
+)
+"""Processes that carry out parts of a run; empty between runs."""
+
+shards = Table(
+    "shards",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("start_bundled", Boolean),  # where it begins, in the order of `documents_by_plan`
+    Column("start_share", _Bytewise),
+    Column("start_row", Integer),
+    Column("end_bundled", Boolean),  # where the next one begins; NULL: there is none
+    Column("end_share", _Bytewise),
+    Column("end_row", Integer),
+    Column("worker", ForeignKey("workers.id"), index=True),
+    Column("fed", Boolean, nullable=False),  # its worker looked at all of its rows
+)
+"""Parts of a run; empty between runs."""
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("gist", Text, nullable=False),
+)
+"""What workers have to say; empty between runs."""
+
+UPGRADES: Mapping[int, Mapping[str, Sequence[str]]] = {
+    1: {
+        "sqlite": (
+            "ALTER TABLE documents ADD COLUMN orphan TEXT",
+            "ALTER TABLE former_documents ADD COLUMN fate TEXT",
+        ),
+    },
+    2: {"postgresql": ('ALTER TABLE documents ALTER COLUMN share TYPE TEXT COLLATE "C"',)},
 }
-"""What makes a ledger of a version one of the next."""
+"""What makes a ledger of a version one of the next, by the database's dialect, beside making tables that are new."""
 
 
 class Fate(StrEnum):

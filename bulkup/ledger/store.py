@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import (
+    Connection,
     Row,
     RowMapping,
     Text,
@@ -34,6 +35,7 @@ from bulkup.ledger import admission as admitting
 from bulkup.ledger import database
 from bulkup.ledger.admission import Admission
 from bulkup.ledger.common import decoded
+from bulkup.ledger.leases import EVERYTHING, Lease, Span, within
 from bulkup.ledger.marks import GivenUp, Mark, write
 from bulkup.ledger.records import Candidate, Leftover, Orphan, Parse
 from bulkup.ledger.schema import Fate, documents, former_documents, incoming, meta, runs
@@ -64,12 +66,17 @@ class Ledger:
         exclusive: for a run: see `database.opened`.
         parse: makes a provider's columns of stored cells.
 
+    Attributes:
+        name: what users are told it is called.
+        lease: a worker's, without which it may not write; None: whoever holds the ledger needs none.
+
     Raises:
         LedgerError: it can't be opened, is newer than this bulkup, or is in use.
     """
 
     def __init__(self, location: Location | None, *, parse: Parse, exclusive: bool = True) -> None:
         self.name = database.name(location)
+        self.lease: Lease | None = None
         self._parse = parse
         # rows with equal cells come one after the other, and it takes longer to read cells than a row
         self._columns = lru_cache(_CELLS_KEPT)(lambda provider, cells: parse(provider, decoded(cells)))
@@ -105,7 +112,7 @@ class Ledger:
             max_bundle: for each provider how many files one document may have.
             complain: told of each complaint as it is found.
         """
-        with self._writing(LedgerError):
+        with self.transaction(LedgerError):
             return admitting.stage(self._connection, items, name, max_bundle, complain)
 
     def staged_providers(self) -> list[str]:
@@ -120,7 +127,7 @@ class Ledger:
             manifest: the manifest's absolute path.
             keep: False leaves the transaction open, to be rolled back by `forget`: a dry run.
         """
-        with self._writing(LedgerError, commit=keep):
+        with self.transaction(LedgerError, commit=keep):
             admitting.start_run(self._connection, run_id, manifest, now, rows)
             admitting.merge(self._connection, manifest, run_id, now)
 
@@ -134,14 +141,16 @@ class Ledger:
         found = self._connection.scalar(select(meta.c.value).where(named))
         if found is None:
             found = token_hex(32)
-            with self._writing():
+            with self.transaction():
                 self._connection.execute(insert(meta).values(name="secret", value=found))
         return bytes.fromhex(found)
 
     # --- what is to be done ---------------------------------------------------------------------------------------
 
-    def candidates(self, run_id: str, provider: str, after: Candidate | None, limit: int) -> list[Candidate]:
-        """The next rows that may have to be sent, those that belong together beside each other."""
+    def candidates(
+        self, run_id: str, provider: str, after: Candidate | None, limit: int, span: Span = EVERYTHING
+    ) -> list[Candidate]:
+        """The next rows of a span that may have to be sent, those that belong together beside each other."""
         d = documents.c
         order = (d.bundled, d.share, d.row)
         other = documents.alias()
@@ -154,7 +163,7 @@ class Ledger:
         )
         query = (
             select(*_CANDIDATE)
-            .where(d.admitted_by == run_id, d.provider == provider)
+            .where(d.admitted_by == run_id, d.provider == provider, *within(span))
             .where(
                 or_(
                     d.state == State.PENDING.value,
@@ -169,14 +178,22 @@ class Ledger:
             query = query.where(tuple_(*order) > tuple_(after.bundled, after.share, after.document.number))
         return [self._candidate(row, run_id) for row in self._connection.execute(query)]
 
-    def leftovers(self, run_id: str, provider: str, after: Leftover | None, limit: int) -> list[Leftover]:
-        """Rows that an earlier run left initiated, stored, unknown or failed for good; those of one job together."""
+    def leftovers(
+        self, run_id: str, provider: str, after: Leftover | None, limit: int, *, ended: bool = True
+    ) -> list[Leftover]:
+        """Rows that were left half-way, those of one job together.
+
+        Args:
+            ended: those too that an earlier run ended as unknown, or as failed for good.
+        """
         d = documents.c
         order = (func.coalesce(d.job_id, ""), d.target, func.coalesce(d.flow, ""), d.id)
+        halfway = d.state.in_(_HALFWAY if ended else [State.INITIATED.value, State.STORED.value])
+        left = or_(halfway, and_(d.state == State.FAILED.value, ~d.retriable)) if ended else halfway
         query = (
             select(documents)
             .where(d.admitted_by == run_id, d.provider == provider)
-            .where(or_(d.state.in_(_HALFWAY), and_(d.state == State.FAILED.value, ~d.retriable)))
+            .where(left)
             .order_by(*order)
             .limit(limit)
         )
@@ -219,7 +236,7 @@ class Ledger:
         Raises:
             LedgerWriteError: it can't be written any more.
         """
-        with self._writing():
+        with self.transaction():
             write(self._connection, marks)
 
     def release(self, keys: Sequence[str]) -> list[str]:
@@ -229,7 +246,7 @@ class Ledger:
         """
         d = documents.c
         failed = and_(d.key.in_(keys), d.state == State.FAILED.value, d.stage != Stage.MANIFEST.value)
-        with self._writing():
+        with self.transaction():
             found = list(self._connection.scalars(select(d.key).where(failed)))
             again = {"state": State.PENDING.value, "retriable": True, "orphan": func.coalesce(d.document_id, d.orphan)}
             nothing = dict.fromkeys(("document_id", "job_id", "stored_at", "stage", "error_code", "error"))
@@ -238,7 +255,7 @@ class Ledger:
 
     def finish_run(self, run_id: str, now: str, summary: Mapping[str, object]) -> None:
         """Note that a run ended, and how."""
-        with self._writing():
+        with self.transaction():
             self._connection.execute(
                 update(runs).where(runs.c.run_id == run_id).values(finished_at=now, summary=dict(summary))
             )
@@ -304,7 +321,7 @@ class Ledger:
     def put_away(self, orphan: Orphan) -> None:
         """Note that the vendor put away a record that was left."""
         d, f = documents.c, former_documents.c
-        with self._writing():
+        with self.transaction():
             (id_,) = self._connection.execute(select(d.id).where(d.key == orphan.key)).one()
             if self._connection.scalar(select(d.orphan).where(d.id == id_)) == orphan.record:
                 write(self._connection, [GivenUp(id_, orphan.record, Fate.ARCHIVED)])
@@ -320,11 +337,18 @@ class Ledger:
     # --- helpers --------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _writing(self, error_type: type[BulkupError] = LedgerWriteError, *, commit: bool = True) -> Iterator[None]:
+    def transaction(
+        self, error_type: type[BulkupError] = LedgerWriteError, *, commit: bool = True
+    ) -> Iterator[Connection]:
+        """What is written within is durable afterwards, all of it or nothing; for this package."""
         try:
-            yield
+            if self.lease is not None:
+                self.lease.renew(self._connection)
+            yield self._connection
             if commit:
                 self._connection.commit()
+            if self.lease is not None:
+                self.lease.renewed()
         except LedgerReadError as error:
             self._connection.rollback()
             raise error_type(f"{self.name}: can't write the ledger: {error.words}") from None

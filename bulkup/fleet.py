@@ -1,0 +1,245 @@
+"""The coordinator of a run that several workers carry out together.
+
+First it asks, alone, what earlier runs left half-way. Then it cuts the plan into shards, which the workers claim one
+after the other. What a worker that was lost has left is seen to at the end, by the coordinator and again alone: so
+nobody else sends anything while it asks the vendor what became of a row.
+
+All that it knows of the workers it reads in the ledger: so it makes no difference where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Protocol, TypeVar
+
+from bulkup import private
+from bulkup.account import Account
+from bulkup.announce import leaves_records
+from bulkup.clock import Clock
+from bulkup.engine import Asks, Part, Run
+from bulkup.events import Notice, Summary, Transferred
+from bulkup.feed import LedgerReader, ended
+from bulkup.interrupts import interrupting
+from bulkup.ledger import Leases, Order, Span, Worker
+from bulkup.model import State
+from bulkup.providers.base import Adapter
+from bulkup.tasks import in_thread
+from bulkup.terms import Terms
+from bulkup.transport import Transport
+from bulkup.worker import Assignment, name
+
+T = TypeVar("T")
+
+_SHARDS_EACH = 16
+"""So many shards a worker gets, at least: the last ones end at about the same time."""
+_FEWEST, _MOST = 100, 2000
+"""Rows of a shard; a multiple of the fewest, so that inits are full."""
+_LOOK_EVERY = 0.25
+"""Seconds between two looks at the workers."""
+_TELL_EVERY = 1.0
+"""Seconds between two looks at what became of rows, at least; and so many times what a look takes:"""
+_TELL_SELDOM = 10
+_REPLACED = 3
+"""How many of each worker's successors are started."""
+
+
+class Crew(Protocol):
+    """Where workers are started."""
+
+    async def start(self, assignment: Assignment) -> None:
+        """Have one more worker, soon."""
+
+    def gone(self, registered: Collection[str]) -> frozenset[str]:
+        """The names of those that surely are no more, since the last time; told which the ledger knows."""
+
+    def alive(self) -> frozenset[str]:
+        """The names of those that may be there."""
+
+    def close(self) -> frozenset[str]:
+        """Have no more workers, whatever they are at; gives the names of those that surely are no more."""
+
+
+class Fleet:
+    """Carries out a run by several workers.
+
+    Args:
+        account: tells of it, of each row once.
+        ledger: open, with the rows admitted.
+        adapters: for each provider that the rows name.
+        transport: open; for what the coordinator asks.
+        terms: what the user set, for all workers together.
+        clock: time and chance.
+        crew: where workers are started.
+        pattern: what an assignment is made of.
+        count: how many workers there are at a time.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        *,
+        ledger: LedgerReader,
+        adapters: Mapping[str, Adapter],
+        transport: Transport,
+        terms: Terms,
+        clock: Clock,
+        crew: Crew,
+        pattern: Assignment,
+        count: int,
+    ) -> None:
+        self._account = account
+        self._ledger = ledger
+        self._adapters = adapters
+        self._transport = transport
+        self._terms = terms
+        self._clock = clock
+        self._crew = crew
+        self._pattern = pattern
+        self._count = count
+        self._leases = Leases(ledger.ledger, account.run_id)
+        self._order = Order.GO_ON
+        self._alone: Run | None = None
+        self._heard = 0
+        self._said: set[str] = set()
+        self._whole: set[Span] = set()
+        self._tell_at = 0.0
+
+    def interrupt(self) -> None:
+        """See `Run.interrupt`."""
+        self._order = Order(min(self._order + 1, Order.STOP))
+        if self._alone is not None:
+            self._alone.interrupt()
+        elif self._order is Order.WIND_DOWN:
+            self._account.wind_down()
+
+    async def run(self, *, signals: bool = False) -> Summary:
+        """See `Run.run`."""
+        with private.logs(private=self._terms.private_names):
+            async with interrupting(self.interrupt if signals else None):
+                hosts = {provider: adapter.base_url for provider, adapter in self._adapters.items()}
+                await self._account.open(self._ledger, hosts)
+                await self._carry_out(Asks.ALL, [])
+                try:
+                    await self._together()
+                finally:
+                    gone = self._crew.close()
+                await self._ask(partial(self._leases.dismiss, gone))
+                await self._clock.sleep(await self._ask(self._leases.lapse))
+                await self._tell(everything=True)
+                if self._order is Order.GO_ON and not self._account.limited:
+                    await self._carry_out(Asks.HALFWAY, await self._ask(self._leases.left))
+                    await self._tell(everything=True)
+                await self._ask(self._leases.clear)
+                return await self._account.close(self._ledger, interrupted=self._order > Order.GO_ON)
+
+    async def _carry_out(self, asks: Asks, spans: Sequence[tuple[str, Span]]) -> None:
+        """What the coordinator does alone."""
+
+        async def listed(provider: str) -> AsyncGenerator[Span, None]:
+            for theirs, span in spans:
+                if theirs == provider:
+                    yield span
+
+        self._alone = run = Run(
+            self._account,
+            ledger=self._ledger,
+            adapters=self._adapters,
+            transport=self._transport,
+            terms=self._terms,
+            clock=self._clock,
+            part=Part(asks, listed),
+        )
+        for _ in range(self._order):
+            run.interrupt()
+        await run.carry_out()
+        self._alone = None
+        self._account.requests += run.requests
+
+    # --- the workers --------------------------------------------------------------------------------------------
+
+    async def _together(self) -> None:
+        """Have workers carry out the run until no shard is left, or none of them."""
+        whole = {provider: leaves_records(adapter) for provider, adapter in self._adapters.items()}
+        rows = self._account.rows // (self._count * _SHARDS_EACH)
+        rows = min(max(rows - rows % _FEWEST, _FEWEST), _MOST)
+        shards = await self._ask(lambda: self._leases.cut(rows, whole))
+        count = min(self._count, shards)
+        shares = self._terms.shared(max(1, count))
+        names: dict[str, int] = {}
+        free = list(range(count))
+        replaced, told, before = _REPLACED * count, Order.GO_ON, self._account.requests
+        give_up = float("inf")
+        while True:
+            while free and self._order is Order.GO_ON and not self._account.limited:
+                index = free.pop()
+                names[(own := name())] = index
+                await self._crew.start(replace(self._pattern, name=own, terms=shares[index]))
+            await self._clock.sleep(_LOOK_EVERY)
+            gone = self._crew.gone([worker.name for worker in await self._team()])
+            await self._ask(partial(self._leases.expire, gone))
+            team = await self._team()
+            await self._listen(team, before)
+            over = gone | {worker.name for worker in team if worker.ended}
+            lost = (gone - {worker.name for worker in team}) | {worker.name for worker in team if worker.lost}
+            left = await self._ask(self._leases.free)
+            for worker in lost & names.keys():
+                index = names.pop(worker)
+                self._account.emit(Notice(f"a worker was lost ({worker}); what it left half-way is seen to at the end"))
+                if left and replaced:
+                    replaced -= 1
+                    free.append(index)
+            if told is not self._wanted():
+                told = self._wanted()
+                free.clear()
+                await self._ask(partial(self._leases.close, told))
+                give_up = self._clock.monotonic() + self._patience(told)
+            if not (free or self._crew.alive() - over) or self._clock.monotonic() > give_up:
+                return
+
+    def _wanted(self) -> Order:
+        return max(self._order, Order.WIND_DOWN) if self._account.limited else self._order
+
+    def _patience(self, order: Order) -> float:
+        """Seconds that workers have to end once they were told to."""
+        return (self._terms.drain if order is Order.WIND_DOWN else 0.0) + self._pattern.lease
+
+    async def _listen(self, team: Sequence[Worker], before: int) -> None:
+        """Tell what workers say and did, and look whether that is more than the user allows."""
+        for number, text, gist in await self._ask(partial(self._leases.heard, self._heard)):
+            self._heard = number
+            if text not in self._said:  # each of them finds out by itself that a vendor is down
+                self._said.add(text)
+                self._account.emit(Notice(text, gist))
+        self._account.requests = before + sum(worker.requests for worker in team)
+        now = self._clock.monotonic()
+        if now >= self._tell_at:
+            await self._tell()
+            self._tell_at = now + max(_TELL_EVERY, _TELL_SELDOM * (self._clock.monotonic() - now))
+        if self._order is Order.GO_ON and self._account.spent(0) is not None:
+            self._account.wind_down()
+
+    async def _tell(self, *, everything: bool = False) -> None:
+        """Tell how rows ended, as the ledger has it.
+
+        Args:
+            everything: also of rows that an earlier run completed; else only what surely came to an end by now.
+        """
+        for provider, span in await self._ask(self._leases.claimed):
+            if span in self._whole and not everything:
+                continue
+            rows, open_ = await self._ask(partial(self._leases.ended, provider, span, everything=everything))
+            for row in rows:
+                event = ended(row, self._account.run_id)
+                if event.state == State.COMPLETED and not self._account.knows(event.row):
+                    self._account.emit(Transferred(event.bytes))
+                self._account.emit(event)
+            if not open_:
+                self._whole.add(span)
+
+    async def _team(self) -> list[Worker]:
+        return await self._ask(self._leases.team)
+
+    async def _ask(self, question: Callable[[], T]) -> T:
+        return await in_thread(self._ledger.executor, question)
