@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bulkup.budget import Budget, Failures, duration, failures, size
@@ -26,6 +27,14 @@ from bulkup.secret import is_plain_loopback
 from bulkup.terms import Terms
 from bulkup.tls import Resuming, trusting
 from bulkup.transport import Limits
+
+
+class Engine(StrEnum):
+    """What carries out a run."""
+
+    PROCESSES = "processes"
+    """This process, or several of this machine."""
+    DASK = "dask"
 
 
 def _given(parse: Callable[[str], object]) -> Callable[[object], object]:
@@ -73,7 +82,9 @@ class Settings(BaseSettings):
     job_timeout: float = Field(600.0, gt=0)
     settle: float = Field(10.0, ge=0)
     drain: float = Field(30.0, ge=0)
-    processes: Annotated[int, BeforeValidator(_processes), Field(ge=1, le=256)] = 1
+    processes: Annotated[Annotated[int, Field(ge=1, le=1024)] | None, BeforeValidator(_processes)] = None
+    engine: Engine = Engine.PROCESSES
+    scheduler: str | None = None
     lease: float = Field(10.0, ge=1)
     on_change: OnChange = OnChange.UPLOAD
     allow_empty: bool = False
@@ -86,10 +97,18 @@ class Settings(BaseSettings):
     private_names: bool = False
     ca_file: Annotated[Path, AfterValidator(_authorities)] | None = None
 
-    @property
-    def count(self) -> int:
-        """Worker processes; more than there may be uploads in flight would have nothing to do."""
-        return min(self.processes, self.concurrency)
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.engine is Engine.DASK and self.scheduler is None:
+            raise ValueError("dask needs --scheduler ADDRESS, such as tcp://10.0.0.1:8786")
+        if self.engine is Engine.DASK and self.ledger.url is None:
+            raise ValueError(
+                "dask needs a ledger that all machines can reach: --ledger postgresql://HOST/DATABASE, "
+                f"not the file {str(self.ledger)!r}"
+            )
+        if self.engine is not Engine.DASK and self.scheduler is not None:
+            raise ValueError("--scheduler is for --engine dask")
+        return self
 
     def tls(self) -> Resuming:
         """Whom connections trust."""
@@ -130,7 +149,7 @@ def settings(**flags: object) -> Settings:
 
 
 def _explained(given: Mapping[str, object], where: tuple[int | str, ...], message: str) -> str:
-    name = str(where[0])
+    name = str(where[0]) if where else "engine"
     message = message.removeprefix("Value error, ")
     source = f"--{name.replace('_', '-')}" if name in given else f"BULKUP_{name.upper()}"
     return f"{source}: {message[:1].lower()}{message[1:]}"

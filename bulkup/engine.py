@@ -80,38 +80,43 @@ class Part:
     duty: Callable[[], Coroutine[Any, Any, None]] | None = None
 
 
-class Run:
-    """Carries out a run over what was admitted to the ledger, or a part of one.
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a run is carried out with.
 
-    Args:
-        account: tells of it.
+    Attributes:
         ledger: open, with the rows admitted.
         adapters: for each provider that the rows name.
         transport: open; carries requests.
         terms: what the user set.
         clock: time and chance.
+    """
+
+    ledger: LedgerReader
+    adapters: Mapping[str, Adapter]
+    transport: Transport
+    terms: Terms
+    clock: Clock
+
+
+class Run:
+    """Carries out a run over what was admitted to the ledger, or a part of one.
+
+    Args:
+        account: tells of it.
+        means: what it is carried out with.
         part: of the run, where others carry out the rest.
     """
 
-    def __init__(
-        self,
-        account: Account,
-        *,
-        ledger: LedgerReader,
-        adapters: Mapping[str, Adapter],
-        transport: Transport,
-        terms: Terms,
-        clock: Clock,
-        part: Part | None = None,
-    ) -> None:
+    def __init__(self, account: Account, means: Means, part: Part | None = None) -> None:
         self._account = account
-        self._ledger = ledger
-        self._adapters = adapters
+        self._ledger = means.ledger
+        self._adapters = means.adapters
         self._part = part or Part()
         self._watch = Watch()
-        self._transport = Watched(transport, self._watch, self._part.held)
-        self._terms = terms
-        self._clock = clock
+        self._transport = Watched(means.transport, self._watch, self._part.held)
+        self._terms = means.terms
+        self._clock = means.clock
         self._lanes: list[Lane] = []
         self._interrupts = 0
         self._working = anyio.CancelScope()

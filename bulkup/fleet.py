@@ -9,7 +9,7 @@ All that it knows of the workers it reads in the ledger: so it makes no differen
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
@@ -17,24 +17,20 @@ from typing import Protocol, TypeVar
 from bulkup import private
 from bulkup.account import Account
 from bulkup.announce import leaves_records
-from bulkup.clock import Clock
-from bulkup.engine import Asks, Part, Run
+from bulkup.engine import Asks, Means, Part, Run
 from bulkup.events import Notice, Summary, Transferred
-from bulkup.feed import LedgerReader, ended
+from bulkup.feed import ended
 from bulkup.interrupts import interrupting
 from bulkup.ledger import Leases, Order, Span, Worker
 from bulkup.model import State
-from bulkup.providers.base import Adapter
 from bulkup.tasks import in_thread
-from bulkup.terms import Terms
-from bulkup.transport import Transport
-from bulkup.worker import Assignment, name
+from bulkup.worker import Assignment
 
 T = TypeVar("T")
 
 _SHARDS_EACH = 16
 """So many shards a worker gets, at least: the last ones end at about the same time."""
-_FEWEST, _MOST = 100, 2000
+_FEWEST, _MOST = 25, 2000
 """Rows of a shard; a multiple of the fewest, so that inits are full."""
 _LOOK_EVERY = 0.25
 """Seconds between two looks at the workers."""
@@ -48,8 +44,8 @@ _REPLACED = 3
 class Crew(Protocol):
     """Where workers are started."""
 
-    async def start(self, assignment: Assignment) -> None:
-        """Have one more worker, soon."""
+    async def start(self, assignment: Assignment) -> str:
+        """Have one more worker, soon; gives the name that it will have."""
 
     def gone(self, registered: Collection[str]) -> frozenset[str]:
         """The names of those that surely are no more, since the last time; told which the ledger knows."""
@@ -66,39 +62,23 @@ class Fleet:
 
     Args:
         account: tells of it, of each row once.
-        ledger: open, with the rows admitted.
-        adapters: for each provider that the rows name.
-        transport: open; for what the coordinator asks.
-        terms: what the user set, for all workers together.
-        clock: time and chance.
+        means: what it is carried out with; the terms are for all workers together.
         crew: where workers are started.
         pattern: what an assignment is made of.
         count: how many workers there are at a time.
     """
 
-    def __init__(
-        self,
-        account: Account,
-        *,
-        ledger: LedgerReader,
-        adapters: Mapping[str, Adapter],
-        transport: Transport,
-        terms: Terms,
-        clock: Clock,
-        crew: Crew,
-        pattern: Assignment,
-        count: int,
-    ) -> None:
+    def __init__(self, account: Account, means: Means, *, crew: Crew, pattern: Assignment, count: int) -> None:
         self._account = account
-        self._ledger = ledger
-        self._adapters = adapters
-        self._transport = transport
-        self._terms = terms
-        self._clock = clock
+        self._means = means
+        self._ledger = means.ledger
+        self._adapters = means.adapters
+        self._terms = means.terms
+        self._clock = means.clock
         self._crew = crew
         self._pattern = pattern
         self._count = count
-        self._leases = Leases(ledger.ledger, account.run_id)
+        self._leases = Leases(means.ledger.ledger, account.run_id)
         self._order = Order.GO_ON
         self._alone: Run | None = None
         self._heard = 0
@@ -142,15 +122,7 @@ class Fleet:
                 if theirs == provider:
                     yield span
 
-        self._alone = run = Run(
-            self._account,
-            ledger=self._ledger,
-            adapters=self._adapters,
-            transport=self._transport,
-            terms=self._terms,
-            clock=self._clock,
-            part=Part(asks, listed),
-        )
+        self._alone = run = Run(self._account, self._means, Part(asks, listed))
         for _ in range(self._order):
             run.interrupt()
         await run.carry_out()
@@ -174,8 +146,7 @@ class Fleet:
         while True:
             while free and self._order is Order.GO_ON and not self._account.limited:
                 index = free.pop()
-                names[(own := name())] = index
-                await self._crew.start(replace(self._pattern, name=own, terms=shares[index]))
+                names[await self._crew.start(replace(self._pattern, terms=shares[index]))] = index
             await self._clock.sleep(_LOOK_EVERY)
             gone = self._crew.gone([worker.name for worker in await self._team()])
             await self._ask(partial(self._leases.expire, gone))

@@ -10,11 +10,15 @@ import asyncio
 import gc
 import os
 import pickle
+import platform
 import subprocess
 import sys
 import time
 from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
+from secrets import token_hex
 
 import anyio
 
@@ -35,7 +39,7 @@ class Processes:
         self._alive: dict[str, subprocess.Popen[bytes]] = {}
         self._started: dict[str, float] = {}
 
-    async def start(self, assignment: Assignment) -> None:
+    async def start(self, assignment: Assignment) -> str:
         """See `Crew.start`."""
         process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
             [sys.executable, "-m", "bulkup.processes"],
@@ -43,11 +47,14 @@ class Processes:
             stdout=subprocess.DEVNULL,
             process_group=0,  # Ctrl-C is for the coordinator, which tells the workers
         )
-        self._alive[assignment.name] = process
-        self._started[assignment.name] = time.monotonic()
+        name = f"{platform.node()}:{process.pid}:{token_hex(4)}"
+        self._alive[name] = process
+        self._started[name] = time.monotonic()
         assert process.stdin is not None  # noqa: S101 - it is a pipe
-        process.stdin.write(pickle.dumps(assignment))
-        process.stdin.flush()
+        with suppress(BrokenPipeError):  # it ended at once, which is seen when it is looked for
+            process.stdin.write(pickle.dumps(replace(assignment, name=name)))
+            process.stdin.flush()
+        return name
 
     def gone(self, registered: Collection[str]) -> frozenset[str]:
         """See `Crew.gone`."""

@@ -10,7 +10,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import anyio
 
@@ -18,8 +18,8 @@ from bulkup import config, content, manifest
 from bulkup.account import Account
 from bulkup.carrier import carrier
 from bulkup.clock import Clock
-from bulkup.config import Settings
-from bulkup.engine import Run
+from bulkup.config import Engine, Settings
+from bulkup.engine import Means, Run
 from bulkup.errors import ManifestError
 from bulkup.events import Notice, Subscriber, Summary
 from bulkup.feed import LedgerReader
@@ -63,12 +63,13 @@ class Admitted:
 
     Attributes:
         adapters: of the providers that its rows name.
-        retry_unknown: as in `Order`.
+        base_url, retry_unknown: as in `Order`.
     """
 
     run_id: str
     rows: int
     adapters: Mapping[str, Adapter]
+    base_url: str | None
     retry_unknown: bool
 
 
@@ -112,7 +113,7 @@ def admit(
     adapters = config.adapters(ledger.staged_providers(), environment, order.base_url) if keep else {}
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     ledger.admit(name, run_id, clock.stamp(), rows=staged.rows, keep=keep)
-    return Admitted(run_id, staged.rows, adapters, order.retry_unknown)
+    return Admitted(run_id, staged.rows, adapters, order.base_url, order.retry_unknown)
 
 
 def _local(item: Row | Invalid | Complaint, name: str) -> Row | Invalid | Complaint:
@@ -159,34 +160,16 @@ async def send(
     terms = replace(settings.terms(), retry_unknown=admitted.retry_unknown)
     reader = LedgerReader(ledger, ledger_thread)
     await _outlive(reader, clock, subscribers)
-    several = settings.count > 1
-    account = Account(admitted.run_id, admitted.rows, terms=terms, clock=clock, subscribers=subscribers, once=several)
+    alone = settings.engine is Engine.PROCESSES and (settings.processes or 1) == 1
+    account = Account(admitted.run_id, admitted.rows, terms=terms, clock=clock, subscribers=subscribers, once=not alone)
     async with carrier(settings.tls()) as transport:
-        given: dict[str, Any] = {
-            "ledger": reader,
-            "adapters": admitted.adapters,
-            "transport": transport,
-            "terms": terms,
-            "clock": clock,
-        }
-        if not several:
-            return await Run(account, **given).run(signals=signals)
-        from bulkup.fleet import Fleet  # noqa: PLC0415 - of no use to a single process
-        from bulkup.processes import Processes  # noqa: PLC0415 - likewise
-        from bulkup.worker import Assignment  # noqa: PLC0415 - likewise
+        means = Means(reader, admitted.adapters, transport, terms, clock)
+        if alone:
+            return await Run(account, means).run(signals=signals)
+        from bulkup.crews import fleet  # noqa: PLC0415 - of no use to a single process
 
-        pattern = Assignment(
-            "",
-            settings.ledger,
-            admitted.run_id,
-            admitted.rows,
-            terms,
-            settings.ca_file,
-            settings.lease,
-            admitted.adapters,
-        )
-        fleet = Fleet(account, **given, crew=Processes(), pattern=pattern, count=settings.count)
-        return await fleet.run(signals=signals)
+        async with fleet(account, means, settings, admitted.base_url) as several:
+            return await several.run(signals=signals)
 
 
 async def _outlive(ledger: LedgerReader, clock: Clock, subscribers: Sequence[Subscriber]) -> None:

@@ -8,7 +8,6 @@ work.
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -16,11 +15,11 @@ from pathlib import Path
 
 import anyio
 
-from bulkup import private
+from bulkup import config, private
 from bulkup.account import Account
 from bulkup.carrier import carrier
 from bulkup.clock import Clock
-from bulkup.engine import Asks, Part, Run
+from bulkup.engine import Asks, Means, Part, Run
 from bulkup.events import Event, Notice
 from bulkup.feed import LedgerReader
 from bulkup.ledger import Lease, Leases, Order, Span
@@ -40,14 +39,16 @@ class Assignment:
     """What a worker needs to know, however it gets there; it can be pickled.
 
     Attributes:
-        name: of the worker, its own.
+        name: of the worker; no other has it.
         ledger: where it is.
         run_id: whose shards it claims.
         rows: of the run.
         terms: its share.
         ca_file: certificates (PEM) to trust besides the system's.
         lease: seconds of silence after which it is given up.
-        adapters: by provider; they hold credentials.
+        adapters: by provider, with their credentials; None: those of the worker's own environment are taken.
+        base_url: see `bulkup.run.Order.base_url`; where ``adapters`` is None.
+        providers: that the run's rows name.
     """
 
     name: str
@@ -57,7 +58,9 @@ class Assignment:
     terms: Terms
     ca_file: Path | None
     lease: float
-    adapters: Mapping[str, Adapter] = field(repr=False)
+    providers: tuple[str, ...]
+    base_url: str | None
+    adapters: Mapping[str, Adapter] | None = field(repr=False)
 
 
 async def work(assignment: Assignment, *, begun: Callable[[Run], None] = lambda _: None) -> None:
@@ -69,9 +72,13 @@ async def work(assignment: Assignment, *, begun: Callable[[Run], None] = lambda 
     Raises:
         LeaseLostError: the worker was silent for too long; others go on with its rows.
         LedgerError: the ledger can't be opened.
+        ConfigError: a credential is missing here.
         LedgerWriteError: it can't be written any more.
     """
-    with private.logs(private=assignment.terms.private_names), threads(1, "ledger") as thread:
+    adapters, terms = assignment.adapters, assignment.terms
+    if adapters is None:
+        adapters = config.adapters(assignment.providers, os.environ, assignment.base_url)
+    with private.logs(private=terms.private_names), threads(1, "ledger") as thread:
         ledger = await in_thread(thread, lambda: open_ledger(assignment.ledger, exclusive=False))
         try:
             leases = Leases(ledger, assignment.run_id)
@@ -82,20 +89,11 @@ async def work(assignment: Assignment, *, begun: Callable[[Run], None] = lambda 
                 if isinstance(event, Notice):
                     thread.submit(leases.say, event.text, event.gist)
 
-            account = Account(
-                assignment.run_id, assignment.rows, terms=assignment.terms, clock=clock, subscribers=[tell]
-            )
+            account = Account(assignment.run_id, assignment.rows, terms=terms, clock=clock, subscribers=[tell])
             async with carrier(trusting(assignment.ca_file)) as transport:
                 duties = _Duties(leases, lease, thread, assignment.lease / _RENEWALS)
-                run = Run(
-                    account,
-                    ledger=LedgerReader(ledger, thread),
-                    adapters=assignment.adapters,
-                    transport=transport,
-                    terms=assignment.terms,
-                    clock=clock,
-                    part=Part(Asks.NOTHING, duties.claims, lambda: lease.held, lambda: duties.report(run)),
-                )
+                part = Part(Asks.NOTHING, duties.claims, lambda: lease.held, lambda: duties.report(run))
+                run = Run(account, Means(LedgerReader(ledger, thread), adapters, transport, terms, clock), part)
                 begun(run)
                 await run.carry_out()
             await in_thread(thread, leases.release, lease.worker, run.requests)
@@ -132,8 +130,3 @@ class _Duties:
 
 _HEARS_WITHIN = 1.0
 """Seconds between two questions whether there is something else to do."""
-
-
-def name() -> str:
-    """A name for a worker that no other has."""
-    return f"{platform.node()}:{os.getpid()}:{os.urandom(4).hex()}"

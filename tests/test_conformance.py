@@ -93,9 +93,9 @@ async def test_resume_after_a_kill_at_each_step(archive: Archive, case: Case, st
         assert not sandbox.breaches
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
     """Wait for something that is to happen within a few seconds."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what the sandbox saw has no event
             await asyncio.sleep(0.005)
 

@@ -17,7 +17,7 @@ import typer
 from bulkup import config
 from bulkup import run as running
 from bulkup.cli import options
-from bulkup.config import Settings
+from bulkup.config import Engine, Settings
 from bulkup.events import Subscriber, Summary
 from bulkup.ledger import Ledger
 from bulkup.ledgers import open_ledger
@@ -31,6 +31,7 @@ from bulkup.tasks import threads
 from bulkup.terminal import JsonLines, progress, size, summary_lines
 
 _SENDING = "Sending"
+_SHARING = "Sharing the work"
 _MANIFEST = "Manifest"
 _SECURITY = "Security"
 _LIMITS = "Limits: no more rows are taken then, and what is in flight is finished; run again for the rest"
@@ -143,9 +144,21 @@ def run(  # noqa: PLR0913 - one parameter is one option
         typer.Option(
             metavar="N|auto",
             help="Processes that share the work: auto is one for each core.",
-            show_default="1",
-            rich_help_panel=_SENDING,
+            show_default="1; of a cluster one for each worker",
+            rich_help_panel=_SHARING,
         ),
+    ] = None,
+    engine: Annotated[
+        Engine | None,
+        typer.Option(
+            help="What carries out the run: processes of this machine, or a Dask cluster.",
+            show_default="processes",
+            rich_help_panel=_SHARING,
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Of the Dask cluster: tcp://HOST:8786.", rich_help_panel=_SHARING),
     ] = None,
     memory: Annotated[
         str | None,
@@ -195,6 +208,8 @@ def run(  # noqa: PLR0913 - one parameter is one option
         max_duration=max_duration,
         max_requests=max_requests,
         processes=processes,
+        engine=engine,
+        scheduler=scheduler,
         memory=memory,
         root=root,
         private_names=private_names,

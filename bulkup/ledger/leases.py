@@ -322,6 +322,13 @@ class Leases:
             for table in (shards, workers, notices):
                 connection.execute(delete(table))
 
+    def files(self, count: int) -> list[str]:
+        """Some of the run's documents that are files."""
+        d = documents.c
+        query = select(d.path).where(d.admitted_by == self._run_id, d.path != "", ~d.path.contains("://"))
+        with self._ledger.transaction() as connection:
+            return list(connection.scalars(query.limit(count)))
+
     def ended(self, provider: str, span: Span, *, everything: bool) -> tuple[list[dict[str, Any]], bool]:
         """The rows of a span that came to an end in this run, and whether it has any that did not.
 
