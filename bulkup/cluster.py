@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 _CONNECTS_WITHIN = 5.0
+_LOOKS_EVERY = 0.5
 _REGISTERS_WITHIN = 120.0
 """Seconds in which a task has to begin; the cluster may have lost its workers."""
 _OVER = frozenset({"cancelled", "lost", "error"})
@@ -58,7 +59,7 @@ class Cluster:
         return len(self._client.scheduler_info(n_workers=-1)["workers"])
 
     async def reach(self, paths: Sequence[str]) -> None:
-        """See that all of the cluster's workers have this bulkup, and can read some documents.
+        """See that all of the cluster's workers have this bulkup, and can read some documents; waits for the first.
 
         Args:
             paths: of this machine's files.
@@ -66,6 +67,9 @@ class Cluster:
         Raises:
             ConfigError: one of them does not.
         """
+        ends = self._clock.monotonic() + self._patience
+        while self.workers == 0 and self._clock.monotonic() < ends:
+            await self._clock.sleep(_LOOKS_EVERY)
         if self.workers == 0:
             raise ConfigError(f"--scheduler {self._scheduler}: the cluster has no workers")
         mine = version("bulkup")
@@ -108,7 +112,7 @@ class Cluster:
                     continue
             if self._clock.monotonic() > ends:
                 return False
-            await self._clock.sleep(1.0)
+            await self._clock.sleep(_LOOKS_EVERY)
         return True
 
     def gone(self, registered: Collection[str]) -> frozenset[str]:

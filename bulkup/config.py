@@ -100,10 +100,10 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _reachable(self) -> Self:
         if self.engine is Engine.DASK and self.scheduler is None:
-            raise ValueError("dask needs --scheduler ADDRESS, such as tcp://10.0.0.1:8786")
+            raise ValueError("--engine dask needs --scheduler ADDRESS, such as tcp://10.0.0.1:8786")
         if self.engine is Engine.DASK and self.ledger.url is None:
             raise ValueError(
-                "dask needs a ledger that all machines can reach: --ledger postgresql://HOST/DATABASE, "
+                "--engine dask needs a ledger that all machines can reach: --ledger postgresql://HOST/DATABASE, "
                 f"not the file {str(self.ledger)!r}"
             )
         if self.engine is not Engine.DASK and self.scheduler is not None:
@@ -149,8 +149,10 @@ def settings(**flags: object) -> Settings:
 
 
 def _explained(given: Mapping[str, object], where: tuple[int | str, ...], message: str) -> str:
-    name = str(where[0]) if where else "engine"
     message = message.removeprefix("Value error, ")
+    if not where:  # it is about several
+        return message
+    name = str(where[0])
     source = f"--{name.replace('_', '-')}" if name in given else f"BULKUP_{name.upper()}"
     return f"{source}: {message[:1].lower()}{message[1:]}"
 

@@ -95,6 +95,7 @@ async def test_two_dask_workers(archive: Archive, tmp_path: Path, event: str) ->
             given: dict[str, Any] = {
                 "engine": "dask",
                 "scheduler": dask.address,
+                "processes": 2,
                 "lease": 2,
                 "concurrency": 8,
                 "retry_for": 60,
