@@ -116,6 +116,10 @@ class Archive:
                     ledger._connection.execute(table.insert(), rows)
             ledger._connection.commit()
 
+    def workers(self) -> list[int]:
+        """Process ids of the workers that registered and did not end."""
+        return [int(name.split(":")[1]) for (name,) in self.sql("SELECT name FROM workers WHERE NOT ended")]
+
     def ended(self) -> dict[int, DocumentEnded]:
         """How each row of the last run ended."""
         return {event.row: event for event in self.events if isinstance(event, DocumentEnded)}

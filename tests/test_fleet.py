@@ -53,11 +53,6 @@ def held(sandbox: Sandbox) -> Counter[Any]:
     )
 
 
-def workers(archive: Archive) -> list[int]:
-    """Process ids of the workers that registered and did not end."""
-    return [int(name.split(":")[1]) for (name,) in archive.sql("SELECT name FROM workers WHERE NOT ended")]
-
-
 async def upload(archive: Archive, sandbox: Sandbox, **options: Any) -> bulkup.Summary:
     """A run of two processes."""
     return await archive.upload(sandbox, processes=2, lease=1, **options)
@@ -93,10 +88,10 @@ async def test_a_worker_is_lost(archive: Archive, number: signal.Signals, ledger
     async with Sandbox(faults=Faults(rules=(SLOW,))) as sandbox:
         running = asyncio.create_task(upload(archive, sandbox, concurrency=8))
         await until(lambda: sandbox.requests["lightreach", "init"] > 40, STARTED)
-        victim = workers(archive)[0]
+        victim = archive.workers()[0]
         os.kill(victim, number)
         if number is signal.SIGSTOP:
-            await until(lambda: victim not in workers(archive), STARTED)
+            await until(lambda: victim not in archive.workers(), STARTED)
             os.kill(victim, signal.SIGCONT)
         summary = await running
         assert (summary.completed, summary.exit_code) == (150, 0)
@@ -115,7 +110,7 @@ async def test_the_coordinator_is_lost(archive: Archive, *, stopped: bool) -> No
         environment = {**sandbox.environment(), "BULKUP_LEASE": "3", "BULKUP_SETTLE": "0.3"}
         with start("run", archive.manifest(), *options, environment=environment, cwd=archive.folder) as process:
             await until(lambda: sandbox.requests["lightreach", "init"] > 40, STARTED)
-            theirs = workers(archive)
+            theirs = archive.workers()
             for worker in theirs if stopped else []:
                 os.kill(worker, signal.SIGSTOP)
             process.kill()
@@ -143,7 +138,7 @@ async def test_interrupted(archive: Archive) -> None:
             out, _ = await asyncio.to_thread(process.communicate)
         assert process.returncode == 130
         assert "150 rows" in out
-        assert not workers(archive)
+        assert not archive.workers()
         states = dict(archive.sql("SELECT state, count(*) FROM documents GROUP BY state"))
         assert states.keys() == {"pending", "completed"}
         assert held(sandbox).total() == states["completed"]
