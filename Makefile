@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 KILLS ?= 300
 ROWS ?= 100000
+TIMES ?= 10
 ROUNDS ?= 5
 EXAMPLES ?= 2000
-IN_ANY_DATABASE := $(patsubst %,tests/test_%.py,run resume conformance crashes loanpro kompliant_upload mixed orphans verify)
+IN_ANY_DATABASE := $(patsubst %,tests/test_%.py,run resume conformance crashes loanpro kompliant_upload mixed orphans verify fleet)
 
-.PHONY: help demo test lint types imports unit test-slow test-s3 test-postgresql kills soak bench bench-pace fuzz clean
+.PHONY: help demo test lint types imports unit test-slow test-s3 test-postgresql kills losses soak bench bench-pace fuzz clean
 
 help:
 	@echo 'make demo       install, then send a sample archive to the built-in sandbox'
@@ -18,6 +19,7 @@ help:
 	@echo 'make test-s3    the same transfers against a real S3 server, SeaweedFS'
 	@echo 'make test-postgresql  runs, resumes and crashes again, with the ledger in a real PostgreSQL'
 	@echo 'make kills      kill the command 300 times over all vendors, and count on their side'
+	@echo 'make losses     kill workers and schedulers of shared runs, and count at the vendors: TIMES=10'
 	@echo 'make soak       send 100000 rows with faults on each step, and look for what is lost or grows: ROWS=100000'
 	@echo 'make bench      measure speed against curl, s5cmd, rclone and scripts, in turn: ROUNDS=5'
 	@echo 'make bench-pace measure how much of an unknown rate limit is used, and adaptive concurrency: ROUNDS=3'
@@ -50,6 +52,12 @@ test-postgresql: $(VENV)/developing
 
 kills: $(VENV)/developing
 	$(BIN)/python -m tests.kills --kills $(KILLS)
+
+losses: $(VENV)/developing
+	$(BIN)/python -m tests.losses --times $(TIMES)
+	$(BIN)/python -m tests.losses --times $(TIMES) --ledger postgresql
+	$(BIN)/python -m tests.losses --times $(TIMES) --ledger postgresql --engine dask
+	$(BIN)/python -m tests.losses --times $(TIMES) --ledger postgresql --engine dask --lost scheduler
 
 soak: $(VENV)/developing
 	$(BIN)/python -m benchmarks.soak --rows $(ROWS)

@@ -69,7 +69,7 @@ class Account:
         """Whether it was told of a row, where that is done only once."""
         return row < len(self._told) and bool(self._told[row])
 
-    async def open(self, ledger: LedgerReader, hosts: Mapping[str, str]) -> None:
+    async def start(self, ledger: LedgerReader, hosts: Mapping[str, str]) -> None:
         """Tell that sending begins, and of the rows that can't be sent at all.
 
         Args:
@@ -104,7 +104,7 @@ class Account:
         """Tell that what is in flight is finished."""
         self.emit(Notice(f"stopping: finishing what is in flight, {self._terms.drain:g} s at most"))
 
-    async def close(self, ledger: LedgerReader, *, interrupted: bool) -> Summary:
+    async def finish(self, ledger: LedgerReader, *, interrupted: bool) -> Summary:
         """Count twice, what the ledger holds has to be what the manifest's reader counted; and tell it."""
         states = await ledger.states(self.run_id)
         summary = Summary(

@@ -152,9 +152,9 @@ class Run:
         with private.logs(private=self._terms.private_names):
             async with interrupting(self.interrupt if signals else None):
                 hosts = {name: adapter.base_url for name, adapter in self._adapters.items()}
-                await self._account.open(self._ledger, hosts)
+                await self._account.start(self._ledger, hosts)
                 await self.carry_out()
-                return await self._account.close(self._ledger, interrupted=self._interrupts > 0)
+                return await self._account.finish(self._ledger, interrupted=self._interrupts > 0)
 
     async def carry_out(self) -> None:
         """Carry out its part; raises as `run`."""

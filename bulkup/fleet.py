@@ -99,7 +99,7 @@ class Fleet:
         with private.logs(private=self._terms.private_names):
             async with interrupting(self.interrupt if signals else None):
                 hosts = {provider: adapter.base_url for provider, adapter in self._adapters.items()}
-                await self._account.open(self._ledger, hosts)
+                await self._account.start(self._ledger, hosts)
                 await self._carry_out(Asks.ALL, [])
                 try:
                     await self._together()
@@ -112,7 +112,7 @@ class Fleet:
                     await self._carry_out(Asks.HALFWAY, await self._ask(self._leases.left))
                     await self._tell(everything=True)
                 await self._ask(self._leases.clear)
-                return await self._account.close(self._ledger, interrupted=self._order > Order.GO_ON)
+                return await self._account.finish(self._ledger, interrupted=self._order > Order.GO_ON)
 
     async def _carry_out(self, asks: Asks, spans: Sequence[tuple[str, Span]]) -> None:
         """What the coordinator does alone."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
-
-from tests.process import clean_environment
 
 
 class Dask:
@@ -15,15 +14,15 @@ class Dask:
 
     Args:
         folder: where they keep what they need.
-        environment: credentials and settings of the workers.
+        environment: of the workers: credentials and settings.
 
     Attributes:
         address: of the scheduler, once there is one.
     """
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder = folder
-        self.environment = clean_environment(environment)
+        self.environment = dict(environment)
         self._processes: list[subprocess.Popen[str]] = []
         self.address = ""
 

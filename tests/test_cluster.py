@@ -14,6 +14,7 @@ from bulkup.sandbox import Faults, Sandbox
 from tests import postgresql
 from tests.conftest import Archive
 from tests.dask_cluster import Dask
+from tests.process import clean_environment
 from tests.test_conformance import until
 from tests.test_fleet import SLOW, STARTED, accounts, held
 
@@ -26,7 +27,7 @@ async def test_two_dask_workers(archive: Archive, tmp_path: Path, event: str) ->
     expected = accounts(archive, 300)
     archive.ledger = postgresql.ledger()
     async with Sandbox(faults=Faults(rules=(SLOW,))) as sandbox:
-        with Dask(tmp_path, sandbox.environment()) as dask:
+        with Dask(tmp_path, clean_environment(sandbox.environment())) as dask:
             given: dict[str, Any] = {
                 "engine": "dask",
                 "scheduler": dask.address,

@@ -24,11 +24,13 @@ from sqlalchemy import text as sql
 
 from bulkup.ledger.schema import metadata
 from tests import postgresql
+from tests.dask_cluster import Dask
 from tests.process import Server, bulkup, serving
 from tests.texts import ALL_TEXTS, ROOT, TEXTS, Block, blocks, content, prose
 
 _DOCUMENTED_URL = "http://127.0.0.1:8420"
 _DOCUMENTED_LEDGER = "postgresql://db.example.com/archive"
+_DOCUMENTED_SCHEDULER = "tcp://10.0.0.1:8786"
 _ASSIGNMENT = re.compile(r"export (\w+)=(.*)")
 
 
@@ -75,6 +77,7 @@ class Shell:
         self._folder = folder
         self._sandbox: subprocess.Popen[str] | None = None
         self._ledger = ""
+        self._dask: Dask | None = None
         self.announced: dict[str, str] = {}
         # nobody's settings, and never the vendor's own host, whatever a text leaves out
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("BULKUP_")}
@@ -110,6 +113,9 @@ class Shell:
             with self._sandbox:
                 pass
             self._sandbox = None
+        if self._dask is not None:
+            self._dask.kill()
+            self._dask = None
 
     @property
     def url(self) -> str:
@@ -144,6 +150,12 @@ class Shell:
         if _DOCUMENTED_LEDGER in line:
             self._ledger = self._ledger or postgresql.ledger()
             line = line.replace(_DOCUMENTED_LEDGER, shlex.quote(self._ledger))
+        if _DOCUMENTED_SCHEDULER in line:
+            if self._dask is None:
+                theirs = self._environment | {"PYTHONWARNINGS": "default"}  # Dask has some of its own
+                self._dask = Dask(self._folder, theirs)
+                self._dask.begin(workers=1)
+            line = line.replace(_DOCUMENTED_SCHEDULER, self._dask.address)
         return line.replace(_DOCUMENTED_URL, self.url)
 
     def _run(self, command: Command) -> str:

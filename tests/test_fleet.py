@@ -78,7 +78,7 @@ async def test_all_vendors_by_two_processes(archive: Archive) -> None:
     assert archive.sql("SELECT count(*) FROM workers") == archive.sql("SELECT count(*) FROM shards") == [(0,)]
 
 
-@pytest.mark.parametrize("ledger", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("ledger", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_worker_is_lost(archive: Archive, number: signal.Signals, ledger: str) -> None:
     """One of two ends, or stands still past its lease and goes on later: each row is stored once, and told of once."""
@@ -101,7 +101,9 @@ async def test_a_worker_is_lost(archive: Archive, number: signal.Signals, ledger
     assert any("a worker was lost" in notice for notice in archive.notices())
 
 
-@pytest.mark.parametrize("stopped", [False, True], ids=["workers-go-on", "workers-stand-still"])
+@pytest.mark.parametrize(
+    "stopped", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["workers-go-on", "workers-stand-still"]
+)
 async def test_the_coordinator_is_lost(archive: Archive, *, stopped: bool) -> None:
     """It is killed: its workers end with it, and the next run waits for those that may not have noticed yet."""
     expected = accounts(archive, 150)
