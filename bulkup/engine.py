@@ -130,7 +130,7 @@ class Run:
 
     async def _run(self) -> Summary:
         hosts = {name: adapter.base_url for name, adapter in self._adapters.items()}
-        self._emit(RunStarted(self._run_id, self._rows, self._ledger.name, hosts))
+        self._emit(RunStarted(self._run_id, self._rows, self._ledger.name, hosts, self._terms.shard_name))
         with threads(_FILE_THREADS, "files") as files:
             journal = Journal(self._ledger, self._ledger_thread)
             ledger = LedgerReader(self._ledger, self._ledger_thread)
@@ -247,6 +247,7 @@ class Run:
             seconds=round(seconds, 3),
             interrupted=self._interrupts > 0,
             limited=self._limited,
+            shard=self._terms.shard_name,
         )
         self._ledger.finish_run(self._run_id, self._clock.stamp(), summary.facts())
         if not summary.adds_up:

@@ -21,14 +21,15 @@ from bulkup.config import Settings
 from bulkup.engine import Run
 from bulkup.errors import ManifestError
 from bulkup.events import Subscriber, Summary
-from bulkup.ledger import Ledger
+from bulkup.ledger import Ledger, Mine
 from bulkup.location import Location, located
 from bulkup.manifest.schema import COMMON
 from bulkup.model import Columns
 from bulkup.private import masking
-from bulkup.providers import COLUMNS, MAX_BUNDLE
+from bulkup.providers import COLUMNS, MAX_BUNDLE, SCATTERED
 from bulkup.providers.base import Adapter
 from bulkup.rows import Complaint, Invalid, Row
+from bulkup.sharding import Facts, Shard, cohort
 from bulkup.tasks import in_thread, threads
 
 _TELL_EVERY = 5000
@@ -45,6 +46,7 @@ class Order:
         ignore_extra: unknown columns are no error.
         skip_invalid: bad rows are recorded as failed, and the others sent.
         retry_unknown: rows whose fate is unknown are sent again.
+        shard: the part of the manifest that is sent; None: all of it.
     """
 
     manifest: str
@@ -53,6 +55,7 @@ class Order:
     ignore_extra: bool = False
     skip_invalid: bool = False
     retry_unknown: bool = False
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +63,16 @@ class Admitted:
     """A manifest that was taken into the ledger.
 
     Attributes:
+        rows: of the shard, if it was one.
         adapters: of the providers that its rows name.
-        retry_unknown: as in `Order`.
+        retry_unknown, shard: as in `Order`.
     """
 
     run_id: str
     rows: int
     adapters: Mapping[str, Adapter]
     retry_unknown: bool
+    shard: Shard | None = None
 
 
 KNOWN = COMMON.union(COLUMNS, *(kind.model_fields for kind in COLUMNS.values()))
@@ -114,13 +119,30 @@ def admit(
     rows = manifest.read(
         order.manifest, COLUMNS, provider=order.provider, ignore_extra=order.ignore_extra, stdin=stdin, now=now
     )
-    staged = ledger.stage(_counted(rows, order.manifest, reading), order.manifest, MAX_BUNDLE, complain)
+    mine = None if order.shard is None else partial(_belongs, order.shard)
+    items = _counted(rows, order.manifest, reading)
+    if mine is not None:
+        items = (_excused(item, mine) for item in items)
+    staged = ledger.stage(items, order.manifest, MAX_BUNDLE, complain)
     if staged.fatal or (staged.invalid and not order.skip_invalid):
         raise ManifestError(_refusal(order.manifest, staged.rows, staged.invalid, fatal=staged.fatal))
+    count = staged.rows if mine is None else ledger.keep_staged(mine)
     adapters = config.adapters(ledger.staged_providers(), environment, order.base_url) if keep else {}
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-    ledger.admit(name, run_id, clock.stamp(), rows=staged.rows, keep=keep)
-    return Admitted(run_id, staged.rows, adapters, order.retry_unknown)
+    ledger.admit(name, run_id, clock.stamp(), rows=count, keep=keep, mine=mine)
+    return Admitted(run_id, count, adapters, order.retry_unknown, order.shard)
+
+
+def _belongs(shard: Shard, facts: Facts) -> bool:
+    return shard.has(cohort(facts, SCATTERED))
+
+
+def _excused(item: Row | Invalid | Complaint, mine: Mine) -> Row | Invalid | Complaint:
+    """The row without objections, if another machine sends it: only that one knows whether it was sent before."""
+    if isinstance(item, Row) and item.objections:
+        facts = Facts(item.number, item.provider, item.target, item.share, item.bundled, item.filename)
+        return item if mine(facts) else replace(item, objections=())
+    return item
 
 
 def _local(item: Row | Invalid | Complaint, name: str) -> Row | Invalid | Complaint:
@@ -171,7 +193,7 @@ async def send(
             ledger_thread=ledger_thread,
             adapters=admitted.adapters,
             transport=transport,
-            terms=replace(settings.terms(), retry_unknown=admitted.retry_unknown),
+            terms=replace(settings.terms(), retry_unknown=admitted.retry_unknown, shard=admitted.shard),
             clock=clock or Clock(),
             subscribers=subscribers,
         )
@@ -216,7 +238,7 @@ async def upload(
         LedgerError: the ledger can't be used.
     """
     settings = config.settings(**options)
-    order = Order(os.fspath(manifest), provider, base_url, ignore_extra, skip_invalid, retry_unknown)
+    order = Order(os.fspath(manifest), provider, base_url, ignore_extra, skip_invalid, retry_unknown, settings.shard)
     complaints: list[Complaint] = []
     complain = masking(complaints.append, KNOWN) if settings.private_names else complaints.append
     env = os.environ if environment is None else environment

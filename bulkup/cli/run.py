@@ -137,6 +137,15 @@ def run(  # noqa: PLR0913 - one parameter is one option
     max_requests: Annotated[
         int | None, typer.Option(help="Stop when so many requests were sent.", rich_help_panel=_LIMITS)
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Only the rows of one of N parts of the manifest, such as 3/8: for several machines, by hand.",
+            show_default="all rows",
+            rich_help_panel=_MANIFEST,
+        ),
+    ] = None,
     memory: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="Bytes of files held at a time: 64MiB, 1GiB.", rich_help_panel=_LIMITS),
@@ -184,6 +193,7 @@ def run(  # noqa: PLR0913 - one parameter is one option
         max_failures=max_failures,
         max_duration=max_duration,
         max_requests=max_requests,
+        shard=shard,
         memory=memory,
         root=root,
         private_names=private_names,
@@ -191,7 +201,7 @@ def run(  # noqa: PLR0913 - one parameter is one option
     )
     if settings.private_names:
         options.keep_names_private()
-    order = Order(manifest, provider, base_url, ignore_extra, skip_invalid, retry_unknown)
+    order = Order(manifest, provider, base_url, ignore_extra, skip_invalid, retry_unknown, settings.shard)
     if dry_run:
         _dry_run(order, settings, as_json=json)
         return
@@ -262,8 +272,9 @@ def _dry_run(order: Order, settings: Settings, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.buffer.write(orjson.dumps({"event": "plan"} | found.facts(), option=orjson.OPT_APPEND_NEWLINE))
         return
+    what = "dry run" if found.shard is None else f"dry run of shard {found.shard}"
     typer.echo(
-        f"dry run, nothing was sent: {found.rows} rows = {found.send} to send ({size(found.bytes)} in {found.inits} "
+        f"{what}, nothing was sent: {found.rows} rows = {found.send} to send ({size(found.bytes)} in {found.inits} "
         f"inits) + {found.skip} completed before + {found.refuse} changed + {found.unfinished} to ask about + "
         f"{found.invalid} invalid"
     )

@@ -4,6 +4,7 @@ from bulkup.ledger.admission import Admission
 from bulkup.ledger.marks import Answered, Ended, GivenUp, Initiated, Mark, Measured, Reset, Stored
 from bulkup.ledger.records import Candidate, Leftover, Orphan
 from bulkup.ledger.schema import Fate
+from bulkup.ledger.sharded import Mine
 from bulkup.ledger.store import Ledger
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Leftover",
     "Mark",
     "Measured",
+    "Mine",
     "Orphan",
     "Reset",
     "Stored",
