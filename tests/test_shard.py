@@ -149,7 +149,7 @@ _rows = st.tuples(
 )
 
 
-@settings(max_examples=max(30, settings.default.max_examples // 3))
+@settings(max_examples=max(30, settings().max_examples // 3))
 @given(st.lists(_rows, min_size=1, max_size=30), st.integers(1, 4))
 def test_shards_divide_any_manifest(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[dict[str, str], str]], count: int
