@@ -75,7 +75,7 @@ class Account:
         Args:
             hosts: where to: for each provider its base URL.
         """
-        self.emit(RunStarted(self.run_id, self.rows, ledger.name, hosts))
+        self.emit(RunStarted(self.run_id, self.rows, ledger.name, hosts, self._terms.shard_name))
         if self._terms.private_names:
             self._masked = Masks(await ledger.secret(), PROVIDERS)
         for row in await ledger.invalid(self.run_id):
@@ -119,6 +119,7 @@ class Account:
             seconds=round(self._clock.monotonic() - self._began, 3),
             interrupted=interrupted,
             limited=self.limited,
+            shard=self._terms.shard_name,
         )
         await ledger.finish(self.run_id, self._clock.stamp(), summary.facts())
         if not summary.adds_up:

@@ -24,6 +24,7 @@ from bulkup.providers import PROVIDERS
 from bulkup.providers.base import Adapter
 from bulkup.schedule import Backoff
 from bulkup.secret import is_plain_loopback
+from bulkup.sharding import Shard, shard_named
 from bulkup.terms import Terms
 from bulkup.tls import Resuming, trusting
 from bulkup.transport import Limits
@@ -93,6 +94,7 @@ class Settings(BaseSettings):
     max_failures: Annotated[Failures | None, BeforeValidator(_given(failures))] = None
     max_duration: Annotated[float | None, BeforeValidator(_given(duration))] = None
     max_requests: int | None = Field(None, gt=0)
+    shard: Annotated[Shard | None, NoDecode, BeforeValidator(_given(shard_named))] = None
     root: Annotated[Path, AfterValidator(_folder)] | None = None
     private_names: bool = False
     ca_file: Annotated[Path, AfterValidator(_authorities)] | None = None
@@ -128,6 +130,7 @@ class Settings(BaseSettings):
             on_change=self.on_change,
             allow_empty=self.allow_empty,
             verify=self.verify,
+            shard=self.shard,
             private_names=self.private_names,
             root=None if self.root is None else str(self.root),
             memory=self.memory,

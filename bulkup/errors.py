@@ -54,13 +54,15 @@ class LedgerReadError(BulkupError):
 
     Attributes:
         words: the database's own.
+        place: the ledger's name, if it is known.
     """
 
-    def __init__(self, words: str, name: str | None = None) -> None:
+    def __init__(self, words: str, place: str | None = None) -> None:
         super().__init__(
-            f"can't read the ledger: {words}" if name is None else f"{name}: can't read the ledger: {words}"
+            f"can't read the ledger: {words}" if place is None else f"{place}: can't read the ledger: {words}"
         )
         self.words = words
+        self.place = place
 
 
 class LedgerWriteError(BulkupError):

@@ -14,12 +14,14 @@ class RunStarted:
 
     Attributes:
         hosts: where to: for each provider its base URL.
+        shard: the part of the manifest that is sent, such as ``3/8``; None: all of it.
     """
 
     run_id: str
     rows: int
     ledger: str
     hosts: Mapping[str, str]
+    shard: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Summary:
         seconds: from the admission to the end.
         interrupted: the user stopped it.
         limited: a limit that the user set stopped it.
+        shard: the part of the manifest that all of this is about, such as ``3/8``; None: all of it.
     """
 
     run_id: str
@@ -85,6 +88,7 @@ class Summary:
     seconds: float
     interrupted: bool = False
     limited: bool = False
+    shard: str | None = None
 
     @property
     def exit_code(self) -> int:
@@ -99,7 +103,7 @@ class Summary:
 
     @property
     def adds_up(self) -> bool:
-        """Whether every row of the manifest is in exactly one state."""
+        """Whether every row of the manifest, or of the shard, is in exactly one state."""
         return self.rows == self.completed + self.failed + self.skipped + self.unknown + self.pending
 
     def facts(self) -> dict[str, object]:

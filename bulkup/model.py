@@ -57,6 +57,9 @@ class Columns(BaseModel):
     group_column: ClassVar[str | None] = None
     """The column whose equal values bundle rows, if the provider has one."""
 
+    contained: ClassVar[bool] = True
+    """Whether `target` is a container, in whose list the vendor's documents are found; see `bulkup.sharding.cohort`."""
+
     @property
     def target(self) -> str:
         """The vendor's container, such as ``account:A-1``."""

@@ -23,14 +23,15 @@ from bulkup.engine import Means, Run
 from bulkup.errors import ManifestError
 from bulkup.events import Notice, Subscriber, Summary
 from bulkup.feed import LedgerReader
-from bulkup.ledger import Leases, Ledger
+from bulkup.ledger import Leases, Ledger, Mine
 from bulkup.ledgers import open_ledger
 from bulkup.location import located
 from bulkup.manifest.schema import COMMON
 from bulkup.private import masking
-from bulkup.providers import COLUMNS, MAX_BUNDLE
+from bulkup.providers import COLUMNS, MAX_BUNDLE, SCATTERED
 from bulkup.providers.base import Adapter
 from bulkup.rows import Complaint, Invalid, Row
+from bulkup.sharding import Facts, Shard, cohort
 from bulkup.tasks import in_thread, threads
 
 _TELL_EVERY = 5000
@@ -47,6 +48,7 @@ class Order:
         ignore_extra: unknown columns are no error.
         skip_invalid: bad rows are recorded as failed, and the others sent.
         retry_unknown: rows whose fate is unknown are sent again.
+        shard: the part of the manifest that is sent; None: all of it.
     """
 
     manifest: str
@@ -55,6 +57,7 @@ class Order:
     ignore_extra: bool = False
     skip_invalid: bool = False
     retry_unknown: bool = False
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,9 @@ class Admitted:
     """A manifest that was taken into the ledger.
 
     Attributes:
+        rows: of the shard, if it was one.
         adapters: of the providers that its rows name.
-        base_url, retry_unknown: as in `Order`.
+        base_url, retry_unknown, shard: as in `Order`.
     """
 
     run_id: str
@@ -71,6 +75,7 @@ class Admitted:
     adapters: Mapping[str, Adapter]
     base_url: str | None
     retry_unknown: bool
+    shard: Shard | None = None
 
 
 KNOWN = COMMON.union(COLUMNS, *(kind.model_fields for kind in COLUMNS.values()))
@@ -107,13 +112,30 @@ def admit(
     rows = manifest.read(
         order.manifest, COLUMNS, provider=order.provider, ignore_extra=order.ignore_extra, stdin=stdin, now=now
     )
-    staged = ledger.stage(_counted(rows, order.manifest, reading), order.manifest, MAX_BUNDLE, complain)
+    mine = None if order.shard is None else partial(_belongs, order.shard)
+    items = _counted(rows, order.manifest, reading)
+    if mine is not None:
+        items = (_excused(item, mine) for item in items)
+    staged = ledger.stage(items, order.manifest, MAX_BUNDLE, complain)
     if staged.fatal or (staged.invalid and not order.skip_invalid):
         raise ManifestError(_refusal(order.manifest, staged.rows, staged.invalid, fatal=staged.fatal))
+    count = staged.rows if mine is None else ledger.keep_staged(mine)
     adapters = config.adapters(ledger.staged_providers(), environment, order.base_url) if keep else {}
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-    ledger.admit(name, run_id, clock.stamp(), rows=staged.rows, keep=keep)
-    return Admitted(run_id, staged.rows, adapters, order.base_url, order.retry_unknown)
+    ledger.admit(name, run_id, clock.stamp(), rows=count, keep=keep, mine=mine)
+    return Admitted(run_id, count, adapters, order.base_url, order.retry_unknown, order.shard)
+
+
+def _belongs(shard: Shard, facts: Facts) -> bool:
+    return shard.has(cohort(facts, SCATTERED))
+
+
+def _excused(item: Row | Invalid | Complaint, mine: Mine) -> Row | Invalid | Complaint:
+    """The row without objections, if another machine sends it: only that one knows whether it was sent before."""
+    if isinstance(item, Row) and item.objections:
+        facts = Facts(item.number, item.provider, item.target, item.share, item.bundled, item.filename)
+        return item if mine(facts) else replace(item, objections=())
+    return item
 
 
 def _local(item: Row | Invalid | Complaint, name: str) -> Row | Invalid | Complaint:
@@ -157,7 +179,7 @@ async def send(
 ) -> Summary:
     """Send what was admitted; see `Run.run`. From now on only ``ledger_thread`` touches the ledger."""
     clock = clock or Clock()
-    terms = replace(settings.terms(), retry_unknown=admitted.retry_unknown)
+    terms = replace(settings.terms(), retry_unknown=admitted.retry_unknown, shard=admitted.shard)
     reader = LedgerReader(ledger, ledger_thread)
     await _outlive(reader, clock, subscribers)
     alone = settings.engine is Engine.PROCESSES and (settings.processes or 1) == 1
@@ -221,7 +243,7 @@ async def upload(
         LedgerError: the ledger can't be used.
     """
     settings = config.settings(ledger=located(ledger), **options)
-    order = Order(os.fspath(manifest), provider, base_url, ignore_extra, skip_invalid, retry_unknown)
+    order = Order(os.fspath(manifest), provider, base_url, ignore_extra, skip_invalid, retry_unknown, settings.shard)
     complaints: list[Complaint] = []
     complain = masking(complaints.append, KNOWN) if settings.private_names else complaints.append
     env = os.environ if environment is None else environment

@@ -22,6 +22,7 @@ class Survey:
         missing: documents to be sent whose file is not there.
         unfinished: rows that an earlier run left half-way, which the vendor would be asked about.
         invalid: rows that can't be sent, and rows that failed in a way that no run repeats by itself.
+        shard: the part of the manifest that all of this is about, such as ``3/8``; None: all of it.
     """
 
     rows: int
@@ -33,6 +34,7 @@ class Survey:
     missing: int = 0
     unfinished: int = 0
     invalid: int = 0
+    shard: str | None = None
 
     def facts(self) -> dict[str, object]:
         """The fields of the ``plan`` event."""
@@ -41,7 +43,7 @@ class Survey:
 
 def survey(ledger: Ledger, run_id: str, rows: int, terms: Terms) -> Survey:
     """What a run over the rows admitted as ``run_id`` would do; blocks, sends nothing."""
-    found = Survey(rows)
+    found = Survey(rows, shard=terms.shard_name)
     for name in ledger.providers(run_id):
         sifter = Sifter(PROVIDERS[name].traits.max_batch, terms.on_change, lambda: False, terms.root)
         last = None

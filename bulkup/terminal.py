@@ -31,7 +31,7 @@ def summary_lines(summary: Summary) -> list[str]:
     rate = summary.completed / summary.seconds if summary.seconds else 0.0
     speed = summary.bytes / summary.seconds if summary.seconds else 0.0
     count = (
-        f"run {summary.run_id}: {summary.rows} rows = {summary.completed} completed + {summary.failed} failed + "
+        f"{_run(summary)}{summary.rows} rows = {summary.completed} completed + {summary.failed} failed + "
         f"{summary.skipped} skipped + {summary.unknown} unknown + {summary.pending} pending"
     )
     return [
@@ -43,7 +43,12 @@ def summary_lines(summary: Summary) -> list[str]:
 def start_line(event: RunStarted) -> str:
     """What is about to be sent where."""
     hosts = ", ".join(f"{name} at {url}" for name, url in event.hosts.items())
-    return f"run {event.run_id}: {event.rows} rows, {f'sending to {hosts}' if hosts else 'none of them to be sent'}"
+    return f"{_run(event)}{event.rows} rows, {f'sending to {hosts}' if hosts else 'none of them to be sent'}"
+
+
+def _run(event: RunStarted | Summary) -> str:
+    """Which run of which part of the manifest a line is about."""
+    return f"run {event.run_id}: " + ("" if event.shard is None else f"shard {event.shard}: ")
 
 
 def failure_line(event: DocumentEnded) -> str:

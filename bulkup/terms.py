@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from bulkup.budget import Budget
 from bulkup.plan import OnChange
 from bulkup.schedule import Backoff
+from bulkup.sharding import Shard
 from bulkup.track import Following
 from bulkup.transport import Limits
 
@@ -38,6 +39,7 @@ class Terms:
         root: a folder in which all files have to lie, absolute and without links; None: they may lie anywhere.
         private_names: events and logs name no row but by its number; see `bulkup.private`.
         retry_unknown: what is still unknown after asking is sent again.
+        shard: the part of the manifest that the run is about; None: all of it.
     """
 
     concurrency: int = 16
@@ -59,6 +61,12 @@ class Terms:
     root: str | None = None
     private_names: bool = False
     retry_unknown: bool = False
+    shard: Shard | None = None
+
+    @property
+    def shard_name(self) -> str | None:
+        """The shard as it is told of."""
+        return None if self.shard is None else str(self.shard)
 
     def shared(self, count: int) -> list[Terms]:
         """What each of several workers gets, which together keep to these; not the budget, which is for all of them."""

@@ -21,6 +21,7 @@ _COMMANDS: Mapping[str, str] = {
     "status": "ledger",
     "orphans": "orphans",
     "retry": "ledger",
+    "ledger": "merge",
     "schema": "schema",
     "sandbox": "sandbox",
     "demo": "demo",

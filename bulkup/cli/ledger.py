@@ -141,4 +141,5 @@ def status(
         facts = run["summary"] or {}
         ended = f"ended {run['finished_at']}" if run["finished_at"] else "did not end"
         counts = ", ".join(f"{facts[name]} {name}" for name in _COUNTED if facts.get(name))
-        typer.echo(f"  run {run['run_id']}: {run['manifest']}, {run['rows']} rows, {ended}{counts and ': ' + counts}")
+        what = f"{run['manifest']}, shard {facts['shard']}" if facts.get("shard") else run["manifest"]
+        typer.echo(f"  run {run['run_id']}: {what}, {run['rows']} rows, {ended}{counts and ': ' + counts}")

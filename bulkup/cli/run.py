@@ -160,6 +160,15 @@ def run(  # noqa: PLR0913 - one parameter is one option
         str | None,
         typer.Option(metavar="ADDRESS", help="Of the Dask cluster: tcp://HOST:8786.", rich_help_panel=_SHARING),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Only the rows of one of N parts of the manifest, such as 3/8: for several machines, by hand.",
+            show_default="all rows",
+            rich_help_panel=_MANIFEST,
+        ),
+    ] = None,
     memory: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="Bytes of files held at a time: 64MiB, 1GiB.", rich_help_panel=_LIMITS),
@@ -210,6 +219,7 @@ def run(  # noqa: PLR0913 - one parameter is one option
         processes=processes,
         engine=engine,
         scheduler=scheduler,
+        shard=shard,
         memory=memory,
         root=root,
         private_names=private_names,
@@ -217,7 +227,7 @@ def run(  # noqa: PLR0913 - one parameter is one option
     )
     if settings.private_names:
         options.keep_names_private()
-    order = Order(manifest, provider, base_url, ignore_extra, skip_invalid, retry_unknown)
+    order = Order(manifest, provider, base_url, ignore_extra, skip_invalid, retry_unknown, settings.shard)
     if dry_run:
         _dry_run(order, settings, as_json=json)
         return
@@ -288,8 +298,9 @@ def _dry_run(order: Order, settings: Settings, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.buffer.write(orjson.dumps({"event": "plan"} | found.facts(), option=orjson.OPT_APPEND_NEWLINE))
         return
+    what = "dry run" if found.shard is None else f"dry run of shard {found.shard}"
     typer.echo(
-        f"dry run, nothing was sent: {found.rows} rows = {found.send} to send ({size(found.bytes)} in {found.inits} "
+        f"{what}, nothing was sent: {found.rows} rows = {found.send} to send ({size(found.bytes)} in {found.inits} "
         f"inits) + {found.skip} completed before + {found.refuse} changed + {found.unfinished} to ask about + "
         f"{found.invalid} invalid"
     )

@@ -5,6 +5,7 @@ from bulkup.ledger.leases import EVERYTHING, Lease, Leases, Order, Span, Worker
 from bulkup.ledger.marks import Answered, Ended, GivenUp, Initiated, Mark, Measured, Reset, Stored
 from bulkup.ledger.records import Candidate, Leftover, Orphan
 from bulkup.ledger.schema import Fate
+from bulkup.ledger.sharded import Mine
 from bulkup.ledger.store import Ledger
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Leftover",
     "Mark",
     "Measured",
+    "Mine",
     "Order",
     "Orphan",
     "Reset",

@@ -32,6 +32,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable, DropTable
 
 from bulkup.ledger.schema import documents, former_documents, incoming, runs
+from bulkup.ledger.sharded import Mine, forget_bad, was_bad
 from bulkup.ledger.staging import invalid, keys_taken, put, refused, values, without_file
 from bulkup.model import Stage, State
 from bulkup.rows import Complaint, Invalid, Row
@@ -162,20 +163,20 @@ def _stage_batch(
         put(connection, staged)
 
 
-def merge(connection: Connection, manifest: str, run_id: str, now: str) -> None:
+def merge(connection: Connection, manifest: str, run_id: str, now: str, mine: Mine | None = None) -> None:
     """Move the staged rows into the ledger, as rows of this run.
 
     A new row is pending. A failed one is pending again if a later run may send it by itself; completed again, if what
     failed was only to look at the changed file of a completed row; stored again, if what failed comes after that;
     initiated again, if the vendor's record of it may have its bytes. An unfinished or unknown one stays what it is.
+
+    Args:
+        mine: as in `Ledger.admit`.
     """
-    connection.execute(
-        documents.delete().where(
-            documents.c.manifest == manifest,
-            documents.c.stage == Stage.MANIFEST.value,
-            documents.c.attempts == 0,
-        )
-    )
+    if mine is None:
+        connection.execute(documents.delete().where(was_bad(manifest)))
+    else:
+        forget_bad(connection, manifest, mine)
     _retire_failed(connection, run_id, now)
     is_bad = incoming.c.error.is_not(None)
     state = case((is_bad, literal(State.FAILED.value)), else_=literal(State.PENDING.value))

@@ -18,7 +18,7 @@ def name(location: Location | None) -> str:
     return str(location) if location is not None else "the temporary ledger"
 
 
-def opened(location: Location | None, stack: ExitStack, *, exclusive: bool) -> Connection:
+def opened(location: Location | None, stack: ExitStack, *, exclusive: bool, create: bool = True) -> Connection:
     """Open a ledger's database.
 
     Args:
@@ -26,6 +26,7 @@ def opened(location: Location | None, stack: ExitStack, *, exclusive: bool) -> C
         stack: gives everything back.
         exclusive: for a run: makes the tables (and the file, readable by its owner only) if need be, and locks out
             other runs.
+        create: False: even so, no tables are made.
 
     Raises:
         LedgerError: it can't be opened, is newer than this bulkup, or is in use.
@@ -35,7 +36,7 @@ def opened(location: Location | None, stack: ExitStack, *, exclusive: bool) -> C
             connection = postgresql.connect(location, stack, exclusive=exclusive)
         else:
             connection = sqlite.connect(None if location is None else location.file, stack, exclusive=exclusive)
-        _prepare(connection, name(location), create=exclusive)
+        _prepare(connection, name(location), create=exclusive and create)
         if exclusive:
             _alone(connection)
     except LedgerReadError as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import orjson
 from sqlalchemy import ColumnElement, Subquery, bindparam, literal_column, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -22,6 +24,11 @@ def given(**columns: Type) -> Subquery:
     each = _Each(bindparam("rows")).table_valued("value")
     values = [_Item(each.c.value, index, kind).label(name) for index, (name, kind) in enumerate(columns.items())]
     return select(*values).subquery("given")
+
+
+def rows(values: Sequence[Sequence[object]]) -> dict[str, str]:
+    """The parameter of a statement with `given`: the values of each row."""
+    return {"rows": orjson.dumps(values).decode()}
 
 
 class _Each(GenericFunction[Any]):

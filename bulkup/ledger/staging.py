@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Text, insert, select
 from sqlalchemy.dialects import sqlite
 
 from bulkup.ledger.given import given
+from bulkup.ledger.given import rows as parameter
 from bulkup.ledger.schema import incoming
 from bulkup.rows import Complaint, Invalid, Row
 
@@ -27,17 +28,13 @@ def put(connection: Connection, rows: Sequence[Sequence[object]]) -> None:
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(_STAGE_TUPLES, rows)
     else:
-        connection.execute(_STAGE, _rows(rows))
+        connection.execute(_STAGE, parameter(rows))
 
 
 def keys_taken(connection: Connection, keys: list[str]) -> dict[str, int]:
     """The keys that are staged already, and the numbers of their rows."""
-    found = connection.execute(_TAKEN, _rows([[key] for key in keys]))
+    found = connection.execute(_TAKEN, parameter([[key] for key in keys]))
     return {key: row for key, row in found}  # noqa: C416 - dict() of Rows is not typed
-
-
-def _rows(rows: Sequence[Sequence[object]]) -> dict[str, str]:
-    return {"rows": orjson.dumps(rows).decode()}
 
 
 def values(row: Row, error: str | None = None) -> tuple[object, ...]:

@@ -32,13 +32,14 @@ from sqlalchemy import (
 
 from bulkup.errors import BulkupError, LedgerError, LedgerReadError, LedgerWriteError
 from bulkup.ledger import admission as admitting
-from bulkup.ledger import database
+from bulkup.ledger import database, sharded
 from bulkup.ledger.admission import Admission
 from bulkup.ledger.common import decoded
 from bulkup.ledger.leases import EVERYTHING, Lease, Span, within
 from bulkup.ledger.marks import GivenUp, Mark, write
 from bulkup.ledger.records import Candidate, Leftover, Orphan, Parse
 from bulkup.ledger.schema import Fate, documents, former_documents, incoming, meta, runs
+from bulkup.ledger.sharded import Mine
 from bulkup.location import Location
 from bulkup.model import SKIPPED, Content, Document, Stage, State
 from bulkup.rows import Complaint, Invalid
@@ -120,16 +121,24 @@ class Ledger:
         query = select(incoming.c.provider).where(incoming.c.error.is_(None)).distinct()
         return sorted(self._connection.scalars(query))
 
-    def admit(self, manifest: str, run_id: str, now: str, *, rows: int, keep: bool = True) -> None:
+    def keep_staged(self, mine: Mine) -> int:
+        """Unstage all rows but those that belong to this machine; gives their number."""
+        with self.transaction(LedgerError):
+            return sharded.keep(self._connection, mine)
+
+    def admit(
+        self, manifest: str, run_id: str, now: str, *, rows: int, keep: bool = True, mine: Mine | None = None
+    ) -> None:
         """Make the staged rows those of a run.
 
         Args:
             manifest: the manifest's absolute path.
             keep: False leaves the transaction open, to be rolled back by `forget`: a dry run.
+            mine: which bad rows of earlier runs are forgotten; None: all of the manifest's.
         """
         with self.transaction(LedgerError, commit=keep):
             admitting.start_run(self._connection, run_id, manifest, now, rows)
-            admitting.merge(self._connection, manifest, run_id, now)
+            admitting.merge(self._connection, manifest, run_id, now, mine)
 
     def forget(self) -> None:
         """Undo what `admit` did with ``keep=False``."""

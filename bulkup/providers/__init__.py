@@ -107,3 +107,6 @@ COLUMNS: Mapping[str, type[Columns]] = {name: provider.columns for name, provide
 
 MAX_BUNDLE: Mapping[str, int] = {name: provider.traits.max_batch for name, provider in PROVIDERS.items()}
 """How many files one document may have: all of them go into one init."""
+
+SCATTERED = frozenset(name for name, kind in COLUMNS.items() if not kind.contained)
+"""The providers whose rows have no container that would hold them together; see `bulkup.sharding.cohort`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, ConfigDict, Field
 
@@ -38,6 +38,8 @@ class AucoColumns(Columns):
             "dependentSchemas": {"package_name": {"properties": {"notification": False, "document": False}}}
         }
     )
+
+    contained: ClassVar[bool] = False
 
     email: Email = Field(description="The creator of the process.")
     name: Words = Field(description="The process's name.")
