@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from bulkup import logs
 from bulkup.account import Account
 from bulkup.cluster import joined
 from bulkup.config import Engine, Settings
@@ -35,6 +36,7 @@ async def fleet(account: Account, means: Means, settings: Settings, base_url: st
         means.terms,
         settings.ca_file,
         settings.lease,
+        logs.verbosity(),
         tuple(means.adapters),
         base_url,
         None if on_cluster else means.adapters,  # a cluster shows what it is given

@@ -22,6 +22,7 @@ from secrets import token_hex
 
 import anyio
 
+from bulkup import logs
 from bulkup.engine import Run
 from bulkup.errors import BulkupError
 from bulkup.worker import Assignment, work
@@ -91,6 +92,9 @@ class Processes:
 async def _work() -> None:
     """A worker's life: an assignment, and then the end of the input means that the coordinator is gone."""
     assignment: Assignment = pickle.load(sys.stdin.buffer)  # noqa: S301 - the coordinator's own, by a pipe of its own
+    logs.write(assignment.verbose)
+    if assignment.terms.private_names:
+        logs.keep_names_private()
     loop = asyncio.get_running_loop()
 
     def begun(run: Run) -> None:

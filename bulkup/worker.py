@@ -46,6 +46,7 @@ class Assignment:
         terms: its share.
         ca_file: certificates (PEM) to trust besides the system's.
         lease: seconds of silence after which it is given up.
+        verbose: see `bulkup.logs.write`.
         adapters: by provider, with their credentials; None: those of the worker's own environment are taken.
         base_url: see `bulkup.run.Order.base_url`; where ``adapters`` is None.
         providers: that the run's rows name.
@@ -58,6 +59,7 @@ class Assignment:
     terms: Terms
     ca_file: Path | None
     lease: float
+    verbose: int
     providers: tuple[str, ...]
     base_url: str | None
     adapters: Mapping[str, Adapter] | None = field(repr=False)

@@ -14,7 +14,7 @@ import anyio
 import orjson
 import typer
 
-from bulkup import config
+from bulkup import config, logs
 from bulkup import run as running
 from bulkup.cli import options
 from bulkup.config import Engine, Settings
@@ -199,7 +199,7 @@ def run(  # noqa: PLR0913 - one parameter is one option
 
     Example: bulkup run manifest.csv --provider lightreach --ledger archive.db
     """
-    options.configure_logging(verbose)
+    logs.write(verbose)
     settings = config.settings(
         ledger=ledger,
         concurrency=concurrency,
@@ -226,7 +226,7 @@ def run(  # noqa: PLR0913 - one parameter is one option
         ca_file=ca_file,
     )
     if settings.private_names:
-        options.keep_names_private()
+        logs.keep_names_private()
     order = Order(manifest, provider, base_url, ignore_extra, skip_invalid, retry_unknown, settings.shard)
     if dry_run:
         _dry_run(order, settings, as_json=json)

@@ -8,7 +8,7 @@ from typing import Annotated
 import anyio
 import typer
 
-from bulkup.cli import options
+from bulkup import logs
 from bulkup.errors import UsageError
 
 
@@ -34,7 +34,7 @@ def sandbox(
     from bulkup.sandbox import Faults  # noqa: PLC0415 - takes long to load, and is no business of other commands
     from bulkup.sandbox.serve import serve  # noqa: PLC0415 - likewise
 
-    options.configure_logging(verbose)
+    logs.write(verbose)
 
     async def main() -> None:
         plan = Faults.load(faults) if faults else None
