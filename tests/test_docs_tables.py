@@ -38,7 +38,7 @@ from tests.texts import (
     words,
 )
 
-COMMANDS = ("run", "status", "export", "retry", "orphans", "documents", "schema", "sandbox", "demo")
+COMMANDS = ("run", "status", "export", "retry", "ledger", "orphans", "documents", "schema", "sandbox", "demo")
 NAMES = dict(zip(PROVIDERS, ("LightReach", "LoanPro", "Alloy", "Kompliant", "Auco"), strict=True))
 
 
