@@ -70,7 +70,7 @@ class Announcer:
     async def announce(self, api: Api, batch: Batch, outgoing: Sequence[Outgoing]) -> Announced | Unannounced:
         """Announce a batch."""
         at, run_id, flow = self._tools.clock.stamp(), self._tools.run_id, api.adapter.flow
-        await self._tools.journal.commit(*(Initiated(o.document.id, run_id, at, flow, o.content) for o in outgoing))
+        await self._tools.journal.commit(*[Initiated(o.document.id, run_id, at, flow, o.content) for o in outgoing])
         work = _Init(api, batch, outgoing, at, self._tools, self._doors)
 
         def allowed(failure: Failure) -> bool:
@@ -134,10 +134,10 @@ class _Init:
                 self._sent = None
                 raise
             await self._tools.journal.commit(
-                *(
+                *[
                     Answered(o.document.id, ticket.job_id, remote_id, self._orphans.get(o.document.id))
                     for o, remote_id in zip(self._outgoing, ticket.remote_ids, strict=True)
-                )
+                ]
             )
         return Announced(ticket, api.sent, resumed=False)
 

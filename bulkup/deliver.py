@@ -6,23 +6,24 @@ the API itself, is sent patiently, with a task each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 
-from bulkup.answers import judge_store, ok
+from bulkup.answers import judge_store
 from bulkup.api import Api
 from bulkup.content import Source
 from bulkup.decide import ambiguous, transfer_again, wants_fallback
 from bulkup.errors import StepError
 from bulkup.events import Transferred
 from bulkup.ledger import Ended, Reset, Stored
-from bulkup.model import Columns, Document, Failure, Reply, Stage, State, Ticket, Upload
+from bulkup.model import Columns, Document, Failure, Reply, Stage, State, Ticket, Traits, Upload
 from bulkup.relay import Errand, Places, Relay
 from bulkup.retry import retrying
 from bulkup.tasks import gather
 from bulkup.tools import Tools
+from bulkup.traffic import Server
 from bulkup.transfer import Part, described, judged, transfer
 from bulkup.transport import Response
 
@@ -56,42 +57,21 @@ class Delivery:
     uncertain: bool = False
 
 
+@dataclass(slots=True, eq=False)
 class _Load:
     """One upload of a ticket, with the files that it carries.
 
-    Args:
+    Attributes:
         ends: when its URL's life is over, by the monotonic clock.
     """
 
-    def __init__(self, upload: Upload, documents: Sequence[Document[Columns]], parts: Sequence[Part], ends: float):
-        self.upload = upload
-        self.documents = documents
-        self.parts = parts
-        self.ends = ends
-
-    @property
-    def light(self) -> bool:
-        """Whether a first attempt costs nothing but its bytes: no doubt, no credentials."""
-        return not (self.upload.auth or self.upload.single_use or self.upload.is_init)
-
-    @property
-    def size(self) -> int:
-        """Of its files, in bytes."""
-        return sum(part.source.content.size for part in self.parts)
-
-    def close(self, executor: Executor) -> None:
-        """Close its files."""
-        for part in self.parts:
-            part.source.close(executor)
-
-    def stored(self, at: str) -> Iterable[Stored]:
-        """The marks of its documents."""
-        return [Stored(d.id, at, part.source.content) for d, part in zip(self.documents, self.parts, strict=True)]
+    upload: Upload
+    documents: Sequence[Document[Columns]]
+    parts: Sequence[Part]
+    ends: float
 
     def judge(self, response: Response) -> Failure | None:
         """What a store says."""
-        if ok(response.status):
-            return None
         return judge_store(response.status, response.headers, response.body, self.upload.secrets)
 
 
@@ -122,8 +102,9 @@ class Courier:
             sources: what was looked at, by the document's id.
             asked: when the init was sent, by the monotonic clock; the URLs' lives run from there.
         """
-        loads = [_load(api, upload, documents, sources, asked) for upload in ticket.uploads]
-        light = [load for load in loads if load.light]
+        loads = _loads(api.adapter.traits, ticket.uploads, documents, sources, asked)
+        # a first attempt costs nothing but its bytes where there is no doubt, and no credentials
+        light = [load for load in loads if not (load.upload.auth or load.upload.single_use or load.upload.is_init)]
         results: dict[_Load, Reply | Failure | Undelivered] = {}
         if light:
             results |= await self._relay(api, light)
@@ -136,18 +117,22 @@ class Courier:
     async def _relay(self, api: Api, loads: Sequence[_Load]) -> dict[_Load, Reply | Failure]:
         """Try each once, those that can go out at once; what was stored is marked."""
         tools = self._tools
-        meant = partial(wants_fallback, traits=api.adapter.traits)
+        servers: dict[str, Server] = {}
         errands: list[Errand] = []
         for load in loads:
+            upload = load.upload
             try:
-                api.admit(load.upload.url, auth=False)
-                request = described(load.upload, load.parts, credentials=(), executor=tools.files)
+                server = servers.get(upload.url.origin)
+                if server is None:
+                    api.admit(upload.url, auth=False)
+                    server = servers[upload.url.origin] = api.traffic.server(upload.url)
+                request = described(upload, load.parts, credentials=(), executor=tools.files)
             except StepError:
                 break  # sent patiently, they say why
-            judge = partial(judged, load.upload, judge=load.judge)
-            errands.append(Errand(request, api.traffic.server(load.upload.url), load.ends, judge, meant))
+            errands.append(Errand(request, server, load.ends, partial(judged, upload, judge=load.judge)))
         relay = Relay(
             errands,
+            meant=partial(wants_fallback, traits=api.adapter.traits),
             starter=tools.transport,
             limits=tools.terms.limits,
             places=self._places,
@@ -158,7 +143,9 @@ class Courier:
             await relay.run()
         finally:
             for load in loads:
-                load.close(tools.files)
+                for part in load.parts:
+                    if part.source.data is None:  # else there is nothing to close
+                        part.source.close(tools.files)
             self._arrived([loads[index] for index, end in relay.outcomes.items() if isinstance(end, Reply)])
         return {loads[index]: outcome for index, outcome in relay.outcomes.items()}
 
@@ -167,8 +154,13 @@ class Courier:
         if not loads:
             return
         at = self._tools.clock.stamp()
-        self._tools.journal.record(*(mark for load in loads for mark in load.stored(at)))
-        self._tools.emit(Transferred(sum(load.size for load in loads)))
+        marks = [
+            Stored(document.id, at, part.source.content)
+            for load in loads
+            for document, part in zip(load.documents, load.parts, strict=True)
+        ]
+        self._tools.journal.record(*marks)
+        self._tools.emit(Transferred(sum([mark.content.size for mark in marks])))
 
     async def _patiently(
         self, api: Api, load: _Load, before: Reply | Failure | Undelivered | None
@@ -235,7 +227,7 @@ class Courier:
                 self._never_left(load)
             raise
         if upload.is_init:  # what an init answered is stored once it could be read
-            self._tools.emit(Transferred(load.size))
+            self._tools.emit(Transferred(sum(part.source.content.size for part in load.parts)))
         else:
             self._arrived([load])
         return reply
@@ -255,13 +247,24 @@ class Courier:
             )
 
 
-def _load(
-    api: Api, upload: Upload, documents: Sequence[Document[Columns]], sources: Mapping[int, Source], asked: float
-) -> _Load:
-    lives = [life for life in (api.adapter.traits.url_ttl, upload.lifetime) if life is not None]
-    carried = [documents[slot] for slot in upload.slots]
-    parts = [Part(document.filename, sources[document.id]) for document in carried]
-    return _Load(upload, carried, parts, asked + min(lives) if lives else float("inf"))
+def _loads(
+    traits: Traits,
+    uploads: Sequence[Upload],
+    documents: Sequence[Document[Columns]],
+    sources: Mapping[int, Source],
+    asked: float,
+) -> list[_Load]:
+    ttl = inf if traits.url_ttl is None else traits.url_ttl
+    parts = [Part(document.filename, sources[document.id]) for document in documents]
+    return [
+        _Load(
+            upload,
+            tuple(map(documents.__getitem__, upload.slots)),
+            tuple(map(parts.__getitem__, upload.slots)),
+            asked + (ttl if upload.lifetime is None else min(ttl, upload.lifetime)),
+        )
+        for upload in uploads
+    ]
 
 
 def _delivered(

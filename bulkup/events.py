@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from bulkup.model import SKIPPED, Stage, State
 
@@ -31,8 +32,7 @@ class Transferred:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentEnded:
+class DocumentEnded(NamedTuple):
     """A row reached its end in this run: `State` or ``skipped``.
 
     Attributes:
@@ -133,6 +133,7 @@ class Tally:
         """Count one event."""
         if isinstance(event, DocumentEnded):
             self.ended[event.state] += 1
-            self.failures += event.state == State.FAILED and not event.repeated
             if event.state == State.COMPLETED:
                 self.bytes += event.bytes
+            elif event.state == State.FAILED and not event.repeated:
+                self.failures += 1

@@ -136,7 +136,7 @@ class Lane:
         if not sources:
             return []
         batch = plan.only(batch, sources)
-        outgoing = tuple(Outgoing(d, sources[d.id].content) for d in batch.documents)
+        outgoing = tuple([Outgoing(d, sources[d.id].content) for d in batch.documents])
         await self._tracked.acquire()
         flying: InFlight | None = None
         try:
@@ -225,7 +225,7 @@ class Lane:
         """Send all bytes; either everything is stored, or some of it needs another init."""
         ticket = announced.ticket
         delivery = await self._courier.deliver(api, ticket, batch.documents, sources, announced.asked)
-        outgoing = tuple(Outgoing(d, sources[d.id].content) for d in batch.documents)
+        outgoing = tuple([Outgoing(d, sources[d.id].content) for d in batch.documents])
         flying = InFlight(api, outgoing, ticket, delivery.replies)
         if not delivery.failures:
             return flying

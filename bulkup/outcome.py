@@ -114,7 +114,7 @@ class Outcomes:
                 document.number,
                 document.provider,
                 document.filename,
-                mark.state.value,
+                str(mark.state),
                 size if mark.state is State.COMPLETED else 0,
                 mark.document_id,
                 mark.stage,

@@ -165,7 +165,7 @@ def only(batch: Batch, ids: Iterable[int], *, reread: Iterable[int] = ()) -> Bat
     """The same batch with some of its documents, for another round."""
     wanted = set(ids)
     return Batch(
-        tuple(document for document in batch.documents if document.id in wanted),
+        tuple([document for document in batch.documents if document.id in wanted]),
         batch.bundled,
         batch.size,
         batch.round,

@@ -59,7 +59,7 @@ class Masks:
                 error = None if event.error is None else WITHHELD
                 provider = event.provider if event.provider in self._providers else REDACTED
                 key = self._pseudonym(event.key)
-                return replace(event, key=key, provider=provider, filename=REDACTED, error=error)
+                return event._replace(key=key, provider=provider, filename=REDACTED, error=error)
             case Notice():
                 return Notice(event.gist or event.text)
             case _:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from bulkup.clock import Clock
@@ -85,21 +86,20 @@ class Errand(NamedTuple):
         server: where it goes.
         ends: when its URL's life is over, by the monotonic clock.
         judge: says what the answer means.
-        meant: whether a failure is an answer that means something else than trouble.
     """
 
     request: Request
     server: Server
     ends: float
     judge: Callable[[Response], Reply | Failure]
-    meant: Callable[[Failure], bool]
 
 
 @dataclass(slots=True)
 class _Flight:
+    errand: Errand
     began: float
     in_flight: int
-    cancel: Callable[[], object] = field(default=lambda: None)
+    cancel: Callable[[], object] = lambda: None
 
 
 class Relay:
@@ -107,6 +107,7 @@ class Relay:
 
     Args:
         errands: of one batch.
+        meant: whether a failure is an answer that means something else than trouble.
         starter: begins requests.
         limits: their deadlines.
         places: shared by all relays of a vendor.
@@ -121,6 +122,7 @@ class Relay:
         self,
         errands: Sequence[Errand],
         *,
+        meant: Callable[[Failure], bool],
         starter: Starter,
         limits: Limits,
         places: Places,
@@ -129,6 +131,7 @@ class Relay:
     ) -> None:
         self.outcomes: dict[int, Reply | Failure] = {}
         self._errands = errands
+        self._meant = meant
         self._starter = starter
         self._limits = limits
         self._places = places
@@ -168,27 +171,27 @@ class Relay:
     def _begin(self, index: int) -> None:
         errand = self._errands[index]
         now = self._clock.monotonic()
-        if now >= errand.ends or not errand.server.turn_at_once():
+        if now >= errand.ends or not errand.server.turn_at_once(now):
             self._places.leave()
             return
-        flight = self._flights[index] = _Flight(now, self._traffic.slots.taken)
+        flight = self._flights[index] = _Flight(errand, now, self._traffic.slots.taken)
+        flight.cancel = self._starter.start(errand.request, self._limits, partial(self._landed, index))
 
-        def done(outcome: Response | BaseException) -> None:
-            if self._flights.pop(index, None) is None:  # it was given up just now
-                return
-            try:
-                self._ended(index, flight, outcome)
-            except BaseException as error:  # noqa: BLE001 - whoever waits for the relay has it
-                if not self._over.done():
-                    self._over.set_exception(error)
-            self._places.leave()
-            if not self._left and not self._flights and not self._over.done():
-                self._over.set_result(None)
-
-        flight.cancel = self._starter.start(errand.request, self._limits, done)
+    def _landed(self, index: int, outcome: Response | BaseException) -> None:
+        flight = self._flights.pop(index, None)
+        if flight is None:  # it was given up just now
+            return
+        try:
+            self._ended(index, flight, outcome)
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the relay has it
+            if not self._over.done():
+                self._over.set_exception(error)
+        self._places.leave()
+        if not (self._left or self._flights or self._over.done()):
+            self._over.set_result(None)
 
     def _ended(self, index: int, flight: _Flight, outcome: Response | BaseException) -> None:
-        errand = self._errands[index]
+        errand = flight.errand
         if isinstance(outcome, Response):
             result = errand.judge(outcome)
         elif isinstance(outcome, StepError):
@@ -196,7 +199,8 @@ class Relay:
         else:
             raise outcome
         self.outcomes[index] = result
-        failure = result if isinstance(result, Failure) else None
-        errand.server.heard(flight.began, failure, meant=failure is not None and errand.meant(failure))
-        if failure is not None:
-            self._traffic.slots.heard(flight.began, flight.in_flight, failure)
+        if isinstance(result, Reply):
+            errand.server.heard(flight.began, None)
+            return
+        errand.server.heard(flight.began, result, meant=self._meant(result))
+        self._traffic.slots.heard(flight.began, flight.in_flight, result)

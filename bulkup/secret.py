@@ -32,7 +32,8 @@ class SignedUrl:
     @property
     def origin(self) -> str:
         """Scheme, host and port, the part that is safe to show."""
-        return _origin(_start(self.value))
+        start = _AUTHORITY.match(self.value)  # the same of all the URLs of a store, so what follows is done once
+        return _origin(self.value if start is None else start[0])
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -60,12 +61,6 @@ class SignedUrl:
 
 
 _AUTHORITY = re.compile(r"[^/?#]*//[^/?#]*")
-
-
-def _start(url: str) -> str:
-    """A URL up to its path: of all the URLs of a store the same, so that what follows is done once for each."""
-    found = _AUTHORITY.match(url)
-    return url if found is None else found[0]
 
 
 @lru_cache(256)

@@ -57,6 +57,7 @@ class Server:
         self._asked_until = 0.0
         self._not_before = 0.0
         self._last = -inf
+        self._clear = rate is None  # nothing is in the way of the next request: no known rate, no pause, no trouble
         self._first: deque[_Waiting] = deque()
         self._others: deque[_Waiting] = deque()
 
@@ -73,8 +74,11 @@ class Server:
             await self._queue_up(self._first if first else self._others)
         self._take()
 
-    def turn_at_once(self) -> bool:
+    def turn_at_once(self, now: float) -> bool:
         """Whether the next request may go out now; then it has had its `turn`."""
+        if self._clear:
+            self._last = now
+            return True
         if self._first or self._others:
             return False
         try:
@@ -104,17 +108,32 @@ class Server:
             meant: the failure is an answer that means something else than trouble.
         """
         now = self._clock.monotonic()
-        if failure is not None and failure.retry_after is not None:
+        if failure is not None:
+            self._failed(now, began, failure, meant=meant)
+            return
+        self._rate.accepted(now, began)
+        if not self._clear:
+            self._answered()
+            until = max(self._asked_until, self._not_before)
+            self._clear = until <= now and self._rate.interval() == 0 and self._head() is None
+
+    def _failed(self, now: float, began: float, failure: Failure, *, meant: bool) -> None:
+        self._clear = False
+        if failure.retry_after is not None:
             self._asked_until = max(self._asked_until, now + failure.retry_after)
-        if failure is not None and slow_down(failure):
+        if slow_down(failure):
             self._not_before = max(self._not_before, now + self._rate.refused(now, began, failure.retry_after))
-        elif failure is None or failure.answered:
+        elif failure.answered:
             self._rate.accepted(now, began)
-        if failure is not None and not meant and _down(failure):
+        if not meant and _down(failure):
             if self._breaker.failed(now):
                 text = f"{self._name} seems to be down, waiting for it"
                 self._tell(Notice(f"{text}: {failure.text}", f"{text}: {failure.code}"))
-        elif (failure is None or failure.answered) and self._breaker.succeeded():
+        elif failure.answered:
+            self._answered()
+
+    def _answered(self) -> None:
+        if self._breaker.succeeded():
             self._tell(Notice(f"{self._name} answers again"))
 
     async def _queue_up(self, queue: deque[_Waiting]) -> None:

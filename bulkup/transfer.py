@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import orjson
 
+from bulkup.answers import ok
 from bulkup.content import Source
 from bulkup.errors import StepError
 from bulkup.model import Again, Failure, Form, Inline, Reply, Upload
@@ -72,7 +73,8 @@ async def transfer(
 def judged(upload: Upload, response: Response, judge: Callable[[Response], Failure | None]) -> Reply | Failure:
     """What a store's answer means."""
     log.debug("%s %s -> %d", upload.method, upload.url, response.status)
-    return judge(response) or Reply(response.status, response.body)
+    failure = None if ok(response.status) else judge(response)
+    return failure or Reply(response.status, response.body)
 
 
 def described(
@@ -98,7 +100,8 @@ def _body(upload: Upload, parts: Sequence[Part], executor: Executor) -> tuple[tu
         case Inline() as inline:
             return (("Content-Type", "application/json"),), _inline(inline, parts[0].source, executor)
         case None:
-            return (), _joined([parts[0].source], executor)
+            source = parts[0].source
+            return (), _joined([source], executor) if source.data is None else body_of(source.data)
 
 
 def _joined(pieces: Sequence[bytes | Source], executor: Executor) -> Body:

@@ -69,9 +69,10 @@ class Bench:
     def relay(self, errands: int, *, judge: Any = judged, ends: float = float("inf")) -> Relay:
         """A relay with so many errands."""
         request = Request("PUT", URL.value, (), body_of(b"abc"))
-        errand = Errand(request, self.traffic.server(URL), ends, judge, lambda _: False)
+        errand = Errand(request, self.traffic.server(URL), ends, judge)
         return Relay(
             [errand] * errands,
+            meant=lambda _: False,
             starter=self.store,
             limits=Limits(),
             places=self.places,

@@ -133,8 +133,9 @@ def _stage_batch(
     admission: Admission,
 ) -> None:
     staged: list[tuple[object, ...]] = []
-    taken = keys_taken(connection, [item.key for item in batch if isinstance(item, Row)])
-    sent = _sent(connection, [item.key for item in batch if isinstance(item, Row) and item.objections])
+    rows = [item for item in batch if isinstance(item, Row)]
+    taken = keys_taken(connection, [row.key for row in rows])
+    sent = _sent(connection, [row.key for row in rows if row.objections])
     for item in batch:
         if isinstance(item, Complaint):
             admission.fatal = True

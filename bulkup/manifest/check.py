@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import cache
-from typing import cast
+from functools import cache, lru_cache
+from typing import NamedTuple, cast
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -61,6 +61,29 @@ def check(record: Record, schema: Schema) -> Row | Invalid:
     return _Check(record, schema).result()
 
 
+class _Own(NamedTuple):
+    """What a row's own cells say: the columns, and what is made of them; `share` as canonical JSON."""
+
+    columns: Columns
+    target: str
+    share: str
+    bundled: bool
+    identity: Mapping[str, str]
+
+
+def _own(kind: type[Columns], provider: str, cells: Mapping[str, object]) -> _Own:
+    """Raises `pydantic.ValidationError`."""
+    columns = kind.model_validate(cells)
+    share = canonical([provider, *columns.share])
+    return _Own(columns, columns.target, share, columns.bundled, columns.identity)
+
+
+@lru_cache(256)
+def _own_texts(kind: type[Columns], provider: str, cells: tuple[tuple[str, object], ...]) -> _Own:
+    """As `_own`, of cells that are all text: many a row has the same as the one before it."""
+    return _own(kind, provider, dict(cells))
+
+
 class _Check:
     """The work on one record."""
 
@@ -71,6 +94,7 @@ class _Check:
         self._bad: set[str] = set()
         self._common: dict[str, str] = {}
         self._cells: dict[str, object] = {}
+        self._all_text = True
         self._share = ""
         self._bundled = False
 
@@ -122,6 +146,7 @@ class _Check:
                     name, value = escaped(column), escaped(cell) if isinstance(cell, str) else shown(cell)
                     self._bad.add(name)
                     self._complain(str(error), name, value)
+                self._all_text &= type(value) is str  # True and 1 are equal, but not the same
             if name not in COMMON:
                 cells[name] = value
             elif isinstance(value, str):
@@ -137,12 +162,12 @@ class _Check:
     def _row(self) -> Row | None:
         provider = self._provider()
         path, filename, default = self._file()
-        columns = self._columns(provider)
-        if provider is None or columns is None:
+        own = self._own(provider)
+        if provider is None or own is None:
             return None
-        self._share, self._bundled = canonical([provider, *columns.share]), columns.bundled
+        self._share, self._bundled = own.share, own.bundled
         mistakes = len(self._complaints)
-        for column, text in columns.objections(filename, self._schema.now):
+        for column, text in own.columns.objections(filename, self._schema.now):
             self._complain(text, column, self._common.get(column) or self._cells.get(column))
         if mistakes:
             return None
@@ -150,9 +175,9 @@ class _Check:
         own_name = None if filename == default else filename
         return Row(
             number=self._record.number,
-            key=self._common.get("key") or derived_key(provider, columns, path, own_name),
+            key=self._common.get("key") or derived_key(provider, own.target, own.identity, path, own_name),
             provider=provider,
-            target=columns.target,
+            target=own.target,
             path=path,
             filename=filename,
             cells=self._cells,
@@ -199,7 +224,7 @@ class _Check:
             self._complain(problem, "filename", filename)
         return path, filename, default
 
-    def _columns(self, provider: str | None) -> Columns | None:
+    def _own(self, provider: str | None) -> _Own | None:
         schema = self._schema
         fields = schema.fields if provider is None else schema.columns[provider]
         own = self._cells
@@ -210,7 +235,8 @@ class _Check:
         if provider is None:
             return None
         try:
-            return schema.kinds[provider].model_validate(own)
+            kind = schema.kinds[provider]
+            return _own_texts(kind, provider, tuple(own.items())) if self._all_text else _own(kind, provider, own)
         except ValidationError as invalid:
             for error in invalid.errors(include_url=False, include_input=False):
                 self._complain_of_cell(error)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import os.path
 import re
+from collections.abc import Mapping
 from urllib.parse import unquote
 
 import orjson
-
-from bulkup.model import Columns
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -21,6 +20,8 @@ def located(given: str, folder: str) -> tuple[str, str]:
 
     Symbolic links and ``..`` stay; in the last part of a URL percent-encoding is undone.
     """
+    if given[:1] == "/":
+        return given, given.rpartition("/")[2]
     scheme = _URL.match(given)
     if scheme is None:
         return os.path.join(folder, given), given.rpartition("/")[2]  # noqa: PTH118  # pathlib takes five times as long
@@ -32,7 +33,7 @@ def located(given: str, folder: str) -> tuple[str, str]:
 
 def path_problem(given: str, default: str, *, named: bool) -> str | None:
     """What is wrong with a row's path, whose last part is `default`; `named`: the row gives a filename."""
-    if given.lower().startswith("file://"):
+    if given[:1] != "/" and given.lower().startswith("file://"):
         return "must be a plain path, without file://"
     if default in _FOLDERS:
         return "names a folder, not a file"
@@ -54,24 +55,29 @@ def filename_problem(filename: str) -> str | None:
 
 def canonical(value: object) -> str:
     """JSON text that is the same for equal values: names sorted, no spaces, nothing escaped that need not be."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    return _canonical(value).decode()
 
 
-def derived_key(provider: str, columns: Columns, path: str, filename: str | None) -> str:
+def _canonical(value: object) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def derived_key(provider: str, target: str, identity: Mapping[str, str], path: str, filename: str | None) -> str:
     """The stable identity of a row that gives no key. This rule is a contract: ledgers are asked by it for ever.
 
     It is the provider, a colon, and the first 32 hexadecimal digits of the SHA-256 of
-    ``[provider, target, identity, path]`` as `canonical` JSON in UTF-8, where `identity` is `Columns.identity` with
+    ``[provider, target, identity, path]`` as `canonical` JSON in UTF-8, where `identity` is that of the columns with
     ``filename`` added if the row gives one that is not the default, and `path` is absolute and put through
     `os.path.normpath` (a URL stays as it is).
 
     Args:
         provider: its name.
-        columns: the row's own columns.
+        target, identity: those of the row's `Columns`.
         path: absolute, or a URL.
         filename: the one that the row gives, or None if that is the default.
     """
-    identity = columns.identity if filename is None else columns.identity | {"filename": filename}
-    normal = path if _URL.match(path) else os.path.normpath(path)
-    text = canonical([provider, columns.target, identity, normal])
-    return f"{provider}:{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    if filename is not None:
+        identity = {**identity, "filename": filename}
+    normal = path if path[:1] != "/" and _URL.match(path) else os.path.normpath(path)
+    digest = hashlib.sha256(_canonical([provider, target, identity, normal]))
+    return f"{provider}:{digest.hexdigest()[:32]}"

@@ -11,26 +11,28 @@ from bulkup.manifest.record import LIMIT, LIMIT_TEXT, Record, UnreadableError
 
 
 class _Lines:
-    """The lines of a stream for `csv.reader`, limited in what one record may take."""
+    """The lines of a stream for `csv.reader`, limited in what one record may take.
+
+    Attributes:
+        left: characters that are left to this record.
+        last: the last line.
+    """
 
     def __init__(self, stream: io.BufferedReader) -> None:
         # undecodable bytes become lone surrogates, so that the cell that holds them can be named
         self._text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
-        self._left = LIMIT
+        self.left = LIMIT
         self.last = ""
-
-    def start_record(self) -> None:
-        self._left = LIMIT
 
     def __iter__(self) -> _Lines:
         return self
 
     def __next__(self) -> str:
-        self.last = line = self._text.readline(self._left + 1)
+        self.last = line = self._text.readline(self.left + 1)
         if not line:
             raise StopIteration
-        self._left -= len(line)
-        if self._left < 0:
+        self.left -= len(line)
+        if self.left < 0:
             raise UnreadableError(f"the row that starts here is longer than {LIMIT_TEXT}: is a quote left open?")
         return line
 
@@ -57,9 +59,9 @@ def records(
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] = []
     restored: Callable[[str], str] = str
-    number = 0
+    number = columns = 0
     while True:
-        lines.start_record()
+        lines.left = LIMIT
         line = reader.line_num + 1
         problem = None
         row: list[str] = []
@@ -71,18 +73,19 @@ def records(
             raise UnreadableError(*error.texts, line=line) from None
         except csv.Error:
             problem = _quoting_problem(lines.last, line, one_line=reader.line_num == line)
-        if problem is None and (not row or (len(row) == 1 != len(header) and not row[0].strip())):
+        cells = len(row)
+        if problem is None and (not row or (cells == 1 != columns and not row[0].strip())):
             continue  # a blank line
         if not header:
             if problem is not None:
                 raise UnreadableError(f"the header {problem}", line=line)
             if problems := check_header(row):
                 raise UnreadableError(*problems, line=line)
-            header, restored = row, unguarded if is_export(row) else str
+            header, columns, restored = row, cells, unguarded if is_export(row) else str
             continue
         number += 1
-        if problem is None and len(row) != len(header):
-            problem = f"has {_count(len(row), 'cell')}, but the header has {_count(len(header), 'column')}"
+        if problem is None and cells != columns:
+            problem = f"has {_count(cells, 'cell')}, but the header has {_count(columns, 'column')}"
         yield Record(number, line, dict(zip(header, map(restored, row), strict=False)), problem)
 
 

@@ -285,20 +285,15 @@ def _ticket(answer: Answer, expected: int) -> Ticket:
     job_id, files = token(json.get("jobId")), json.get("files")
     if job_id is None or not isinstance(files, list) or len(files) != expected:
         raise unreadable("the init's answer has no jobId, or not a URL for each file")
-    uploads = []
+    uploads, date = [], answer.headers.get("date")
     for position, file in enumerate(files):
-        url, content_type = (file.get("uploadUrl"), file.get("contentType")) if isinstance(file, dict) else (None, None)
-        if not isinstance(url, str) or not isinstance(content_type, str):
-            raise unreadable("the init's answer lacks an uploadUrl or a contentType")
-        uploads.append(
-            Upload(
-                method="PUT",
-                url=SignedUrl(url),
-                slots=(position,),
-                headers=(("Content-Type", content_type),),
-                lifetime=_lifetime(text(file.get("expiresAt")), answer.headers.get("date")),
-            )
-        )
+        match file:
+            case {"uploadUrl": str(url), "contentType": str(content_type)}:
+                life = _lifetime(text(file.get("expiresAt")), date)
+                headers = (("Content-Type", content_type),)
+                uploads.append(Upload("PUT", SignedUrl(url), (position,), headers, lifetime=life))
+            case _:
+                raise unreadable("the init's answer lacks an uploadUrl or a contentType")
     return Ticket(job_id, (None,) * expected, tuple(uploads))
 
 

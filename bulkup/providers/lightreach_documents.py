@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -17,6 +18,7 @@ from bulkup.secret import SignedUrl
 
 _KB = 1024
 _MD5_HEX, _MD5_BYTES = 32, 16
+_HEX = re.compile(r"[0-9a-f]{32}")
 
 
 def parse_all(value: object) -> list[RemoteDocument]:
@@ -53,7 +55,7 @@ def _file(item: Json) -> RemoteFile:
         name=text(item.get("originalName")) or "",
         content_type=text(item.get("contentType")),
         md5=text(item.get("md5Hash")),
-        size_kb=_size(item),
+        size_kb=_size(item.get("sizeKB")),
         urls=tuple(
             ViewUrl(SignedUrl(view["url"]), text(view.get("type")) or "", text(view.get("expiresAt")))
             for view in (views if isinstance(views, list) else [])
@@ -62,9 +64,8 @@ def _file(item: Json) -> RemoteFile:
     )
 
 
-def _size(file: Json) -> int | None:
-    size = file.get("sizeKB")
-    return size if isinstance(size, int) and not isinstance(size, bool) else None
+def _size(value: object) -> int | None:
+    return value if type(value) is int else None  # and no bool
 
 
 class Reported(NamedTuple):
@@ -83,11 +84,12 @@ def reported(value: object) -> list[Reported]:
         identifier = token(item.get("id"))
         if identifier is None:
             continue
-        own = [
-            Reported(identifier, text(file.get("originalName")) or "", _md5(text(file.get("md5Hash"))), _size(file))
-            for file in objects(item.get("files"))
-        ]
-        files += own or [Reported(identifier)]
+        own = objects(item.get("files"))
+        for file in own:
+            name, md5, size = file.get("originalName"), file.get("md5Hash"), file.get("sizeKB")
+            files.append(Reported(identifier, text(name) or "", _md5(text(md5)), _size(size)))
+        if not own:
+            files.append(Reported(identifier))
     return files
 
 
@@ -149,7 +151,8 @@ def _any(file: Reported, name: str, content: Content) -> bool:  # noqa: ARG001
 def _receipt(match: Reported | None, content: Content) -> Receipt:
     if match is None:
         return Receipt(failure=Failure("no_document", "the job is complete but names no document for it"), known=False)
-    return Receipt(match.document_id, disproof(match, content))
+    proven = content.md5 is not None and content.md5 == match.md5
+    return Receipt(match.document_id, None if proven else disproof(match, content))
 
 
 def disproof(file: Reported | RemoteFile, content: Content) -> Failure | None:
@@ -170,8 +173,8 @@ def disproof(file: Reported | RemoteFile, content: Content) -> Failure | None:
 
 def _md5(value: str | None) -> str | None:
     """An MD5 in hexadecimal, from hexadecimal or base64; None if it is neither."""
-    if value is None:
-        return None
+    if value is None or _HEX.fullmatch(value):
+        return value
     try:
         digest = bytes.fromhex(value) if len(value) == _MD5_HEX else base64.b64decode(value, validate=True)
     except (ValueError, binascii.Error):

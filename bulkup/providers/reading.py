@@ -32,7 +32,7 @@ def number(value: object) -> int | None:
 
 def token(value: object) -> str | None:
     """Text that can stand in a URL, a header, a ledger and on a line; None if it is none, or empty."""
-    given = text(value) or ""
+    given = value if isinstance(value, str) else text(value)
     return given if given and len(given) <= _LONGEST_TOKEN and given.isprintable() else None
 
 

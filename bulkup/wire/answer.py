@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import httptools
@@ -19,12 +20,41 @@ def _lower(name: bytes) -> str:
     return name.lower().decode("latin-1")
 
 
+class Headers(Mapping[str, str]):
+    """The headers of an answer, decoded when somebody asks for one: nobody does of a store that took its bytes.
+
+    Names are in lower case; of a repeated one it is the last.
+
+    Args:
+        fields: names and values as they came.
+    """
+
+    __slots__ = ("_decoded", "_fields")
+
+    def __init__(self, fields: Sequence[tuple[bytes, bytes]]) -> None:
+        self._fields = fields
+        self._decoded: dict[str, str] | None = None
+
+    def _all(self) -> dict[str, str]:
+        if self._decoded is None:
+            self._decoded = {_lower(name): value.decode("utf-8", "surrogateescape") for name, value in self._fields}
+        return self._decoded
+
+    def __getitem__(self, name: str) -> str:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
 class Answer:
     """The answer that is expected now.
 
     Attributes:
         status: once the head is complete; until then 0.
-        headers: names in lower case; of a repeated one the last.
         waiting: bytes of its body that nobody took yet.
         began: something of it came.
         headed: its head is complete.
@@ -44,10 +74,10 @@ class Answer:
             most: the longest body of a success, in bytes; None: it may have no end.
         """
         self._most = most
-        self._length = self._head_length = self._unheaded = 0
+        self._length = self._named = self._unheaded = 0
         self._parts: list[bytes] = []
+        self._fields: list[tuple[bytes, bytes]] = []
         self.status = self.waiting = 0
-        self.headers: dict[str, str] = {}
         self.began = self.headed = self.complete = self.keeps_alive = False
         self.problem: str | None = None
 
@@ -70,9 +100,10 @@ class Answer:
 
     def end(self) -> None:
         """The connection was closed by the server: that ends an answer that says no length (RFC 9112, 6.3)."""
-        framed = "content-length" in self.headers or "transfer-encoding" in self.headers
         if self.complete:
             return
+        headers = self.headers
+        framed = "content-length" in headers or "transfer-encoding" in headers
         self.keeps_alive = False
         if self.headed and not framed and self.status not in _WITHOUT_BODY:
             self.complete = True
@@ -82,6 +113,11 @@ class Answer:
                 if self.began
                 else "the server closed the connection without an answer"
             )
+
+    @property
+    def headers(self) -> Headers:
+        """Those that came so far."""
+        return Headers(self._fields)
 
     @property
     def endless(self) -> bool:
@@ -109,7 +145,7 @@ class Answer:
 
     def whole(self) -> Response:
         """The answer with its body."""
-        return Response(self.status, self.headers, self.take())
+        return Response(self.status, Headers(self._fields), self.take() if self._parts else b"")
 
     # --- what httptools calls -------------------------------------------------------------------------------------
 
@@ -120,19 +156,24 @@ class Answer:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, or trailer."""
-        self._head_length += len(name) + len(value)
-        if self._head_length > _MOST_OF_A_HEAD:
+        if not self.headed:
+            self._fields.append((name, value))
+            return
+        if not self._named:
+            self._named = _length(self._fields)
+        self._named += len(name) + len(value)
+        if self._named > _MOST_OF_A_HEAD:
             self.problem = _LONG_HEAD
-        elif not self.headed:
-            self.headers[_lower(name)] = value.decode("utf-8", "surrogateescape")
 
     def on_headers_complete(self) -> None:
         """The end of a head; an interim answer (RFC 9110, 15.2) is passed over."""
         if self.complete:
             return
+        if self._unheaded > _MOST_OF_A_HEAD and _length(self._fields) > _MOST_OF_A_HEAD:
+            self.problem = _LONG_HEAD
         status = self._parser.get_status_code()
         if status < _FINAL:
-            self.headers.clear()
+            self._fields.clear()
             return
         self.status, self.headed = status, True
         self.keeps_alive = self._parser.should_keep_alive()
@@ -154,3 +195,8 @@ class Answer:
         """The end of an answer."""
         if self.headed and self.problem is None:
             self.complete = True
+
+
+def _length(fields: Sequence[tuple[bytes, bytes]]) -> int:
+    """Of names and values, in bytes."""
+    return sum(len(name) + len(value) for name, value in fields)

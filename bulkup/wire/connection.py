@@ -16,6 +16,7 @@ import os
 import select
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from math import inf
 from typing import Any, cast
 
 import anyio
@@ -62,6 +63,7 @@ class Connection(asyncio.Protocol):
         self._limits = Limits()
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._rings = inf  # when the timer does
         self._rested = 0.0
         self._latest = 0.0  # when an answer must have come that trickles
         self._news: asyncio.Future[None] | None = None  # of the answer
@@ -103,7 +105,7 @@ class Connection(asyncio.Protocol):
         answer = self._answer
         if answer.problem is not None:
             raise no_answer(answer.problem)
-        if not self._all_sent and answer.status < ERROR:
+        if answer.status < ERROR and not self._all_sent:
             raise no_answer(f"HTTP {answer.status} came before all bytes were sent, so it proves nothing")
         return answer.whole()
 
@@ -216,7 +218,7 @@ class Connection(asyncio.Protocol):
     def reusable(self) -> bool:
         """Whether another exchange may follow the last one."""
         answer = self._answer
-        return answer.complete and answer.keeps_alive and self._all_sent and not self._closed
+        return answer.complete and answer.keeps_alive and self._given and not (self._full or self._closed)
 
     def rest(self) -> None:
         """Nobody uses it for now: it closes itself after a while."""
@@ -322,7 +324,7 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.writelines(pieces)
         self._unsent = self._transport.get_write_buffer_size() if self._full else 0
-        self._move(self._limits.answer if self._all_sent else self._limits.stall)
+        self._move(self._limits.answer if given and not self._full else self._limits.stall)
 
     def _end(self, why: str) -> None:
         self._closed = True
@@ -333,32 +335,34 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def _wake(self) -> None:
-        """There is news, which ends also the sending."""
+        """There is news, which ends also the sending; where a call is waited for (`begin`), only the end is news."""
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
         if self._sending is not None:
             self._sending.cancel()
-        if self._over is not None and self._answer.over:
+        if self._over is not None:
             over, self._over = self._over, None
             over()
 
     def _move(self, seconds: float) -> None:
         """Move the deadline of what is waited for."""
         now = self._loop.time()
-        self._deadline = now + seconds
-        self._ring(now + seconds / _LOOKS if self._full else self._deadline)
+        self._deadline = at = now + seconds
+        if self._full:
+            at = now + seconds / _LOOKS
+        if at < self._rings:
+            self._ring(at)
 
     def _ring(self, at: float) -> None:
-        """Look at that time, or before."""
-        if self._timer is None:
-            self._timer = self._loop.call_at(at, self._look)
-        elif at < self._timer.when():
+        """Look at that time, and not later."""
+        if self._timer is not None:
             self._timer.cancel()
-            self._timer = self._loop.call_at(at, self._look)
+        self._rings = at
+        self._timer = self._loop.call_at(at, self._look)
 
     def _look(self) -> None:
         """The timer rang: time is over, unless the deadline moved meanwhile, or bytes of a long chunk still move."""
-        self._timer = None
+        self._timer, self._rings = None, inf
         unsent = self._transport.get_write_buffer_size() if self._full else 0
         if 0 < unsent < self._unsent:
             self._unsent = unsent

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from bulkup.transport import CONTROL, Request
 
-_URL = re.compile(r"(https?://[^/?#\x00-\x20\x7f]+)([^#\x00-\x20\x7f]*)(?:#[^\x00-\x20\x7f]*)?", re.IGNORECASE)
+# [$-~] is part of what follows it, and all that most URLs have: one range is compared three times as fast as a set
+_URL = re.compile(r"((?i:https?)://[^/?#\x00-\x20\x7f]++)([$-~]*+[^#\x00-\x20\x7f]*+)(?:#[^\x00-\x20\x7f]*+)?")
 _PORTS = {"http": 80, "https": 443}
 _MOST_PORT = 65535
 _WITHOUT_LENGTH = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -29,7 +30,7 @@ class Origin(NamedTuple):
     tls: bool
     host: str
     port: int
-    authority: bytes
+    authority: str
 
 
 @lru_cache(256)
@@ -44,10 +45,10 @@ def _origin(text: str) -> Origin:
     host = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()
     shown = f"[{host}]" if ":" in host else host
     authority = shown if port == _PORTS[parts.scheme] else f"{shown}:{port}"
-    return Origin(parts.scheme == "https", host, port, authority.encode())
+    return Origin(parts.scheme == "https", host, port, authority)
 
 
-def addressed(url: str) -> tuple[Origin, bytes]:
+def addressed(url: str) -> tuple[Origin, str]:
     """Where a URL leads: the server, and the target for the request line, exactly as it stands.
 
     Raises:
@@ -56,11 +57,11 @@ def addressed(url: str) -> tuple[Origin, bytes]:
     found = _URL.fullmatch(url)
     if found is None:
         raise ValueError("no URL")
-    start, target = found.groups()
-    return _origin(start), (target if target[:1] == "/" else f"/{target}").encode()
+    target = found[2]
+    return _origin(found[1]), target if target[:1] == "/" else f"/{target}"
 
 
-def composed(request: Request, origin: Origin, target: bytes) -> bytes:
+def composed(request: Request, origin: Origin, target: str) -> bytes:
     """The request line and headers: those given, ``Host``, and the length.
 
     Raises:
@@ -69,19 +70,20 @@ def composed(request: Request, origin: Origin, target: bytes) -> bytes:
     method, body = request.method, request.body
     rest = _fixed(origin.authority, tuple(request.headers), fresh=request.fresh)
     if body is not None:
-        return b"%b %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (method.encode(), target, rest, body.length)
-    length = b"" if method in _WITHOUT_LENGTH else b"Content-Length: 0\r\n"  # RFC 9110, 8.6
-    return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (method.encode(), target, rest, length)
+        length = f"Content-Length: {body.length}\r\n"
+    else:
+        length = "" if method in _WITHOUT_LENGTH else "Content-Length: 0\r\n"  # RFC 9110, 8.6
+    return f"{method} {target} HTTP/1.1\r\n{rest}{length}\r\n".encode()
 
 
 @lru_cache(256)
-def _fixed(authority: bytes, headers: Sequence[tuple[str, str]], *, fresh: bool) -> bytes:
+def _fixed(authority: str, headers: Sequence[tuple[str, str]], *, fresh: bool) -> str:
     """The headers that do not hang on the body; the same ones come again and again. Raises ValueError."""
-    lines = [b"Host: %b\r\n" % authority]
+    lines = [f"Host: {authority}\r\n"]
     for name, value in headers:
         if not _TOKEN.fullmatch(name) or CONTROL.search(value):
             raise ValueError("no header")
-        lines.append(f"{name}: {value}\r\n".encode())
+        lines.append(f"{name}: {value}\r\n")
     if fresh:
-        lines.append(b"Connection: close\r\n")
-    return b"".join(lines)
+        lines.append("Connection: close\r\n")
+    return "".join(lines)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
+from collections import defaultdict
 from ipaddress import ip_address
 
 import aiohappyeyeballs
@@ -39,12 +40,12 @@ class Pool:
 
     def __init__(self, tls: Resuming) -> None:
         self._tls = tls
-        self._idle: dict[Origin, list[Connection]] = {}
+        self._idle: defaultdict[Origin, list[Connection]] = defaultdict(list)
         self._names = _Names()
 
     def take(self, origin: Origin) -> Connection | None:
         """A connection that is open and idle, if there is one."""
-        idle = self._idle.get(origin)
+        idle = self._idle[origin]
         while idle:
             connection = idle.pop()
             if connection.usable:
@@ -60,7 +61,7 @@ class Pool:
         """
         if connection.fresh and connection.tls is not None:
             self._tls.keep(connection.origin.host, connection.tls)
-        idle = self._idle.setdefault(connection.origin, [])
+        idle = self._idle[connection.origin]
         if again and connection.reusable and len(idle) < _KEPT:
             connection.rest()
             idle.append(connection)
