@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     processes: Annotated[Annotated[int, Field(ge=1, le=1024)] | None, BeforeValidator(_processes)] = None
     engine: Engine = Engine.PROCESSES
     scheduler: str | None = None
-    lease: float = Field(10.0, ge=1)
+    lease: float = Field(30.0, ge=1)
     on_change: OnChange = OnChange.UPLOAD
     allow_empty: bool = False
     verify: bool | None = None

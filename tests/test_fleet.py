@@ -55,7 +55,7 @@ def held(sandbox: Sandbox) -> Counter[Any]:
 
 async def upload(archive: Archive, sandbox: Sandbox, **options: Any) -> bulkup.Summary:
     """A run of two processes."""
-    return await archive.upload(sandbox, processes=2, lease=1, **options)
+    return await archive.upload(sandbox, **({"processes": 2} | options))
 
 
 async def test_all_vendors_by_two_processes(archive: Archive) -> None:
@@ -86,7 +86,7 @@ async def test_a_worker_is_lost(archive: Archive, number: signal.Signals, ledger
     if ledger == "postgresql":
         archive.ledger = postgresql.ledger()
     async with Sandbox(faults=Faults(rules=(SLOW,))) as sandbox:
-        running = asyncio.create_task(upload(archive, sandbox, concurrency=8))
+        running = asyncio.create_task(upload(archive, sandbox, concurrency=8, lease=3))
         await until(lambda: sandbox.requests["lightreach", "init"] > 40, STARTED)
         victim = archive.workers()[0]
         os.kill(victim, number)
