@@ -31,7 +31,7 @@ from tests.vendors import HELD
 
 SLOW = Rule(kind="latency", vendor="lightreach", step="init", seconds=0.1)
 
-STARTED = 30
+STARTED = 90
 """Seconds in which processes start, on a machine that does much else."""
 
 
