@@ -19,6 +19,7 @@ import bulkup
 from bulkup import config
 from bulkup import run as running
 from bulkup.clock import Clock
+from bulkup.ledger import sharded
 from bulkup.ledgers import open_ledger
 from bulkup.providers import COLUMNS, SCATTERED
 from bulkup.run import Order, admit
@@ -160,7 +161,9 @@ def test_shards_divide_any_manifest(
     manifest.write_text("".join(json.dumps({"path": path} | columns) + "\n" for columns, path in rows), "utf-8")
     shards = [Shard(number, count) for number in range(1, count + 1)]
     whole = _admitted(Order(str(manifest), skip_invalid=True))
-    parts = [_admitted(Order(str(manifest), skip_invalid=True, shard=each)) for each in shards]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharded, "_PAGE", 7)  # so that a manifest has several
+        parts = [_admitted(Order(str(manifest), skip_invalid=True, shard=each)) for each in shards]
     assert sorted((row for part in parts for row in part), key=_number) == sorted(whole, key=_number)
     machines: dict[object, set[int]] = defaultdict(set)
     for machine, part in enumerate(parts):
