@@ -20,7 +20,7 @@ from typing import Protocol
 
 from bulkup.errors import StepError
 from bulkup.model import Again, Content, Failure
-from bulkup.opening import Identity, below, changed, compare, explained, identity, open_descriptor, opened, regular
+from bulkup.opening import Explained, Identity, below, changed, compare, identity, open_descriptor, opened, regular
 from bulkup.tasks import in_thread
 
 SMALL = 128 * 1024
@@ -177,7 +177,7 @@ def _begins(path: str, head: bytes, magic: bytes) -> None:
 
 
 def _look(path: str, digests: frozenset[str], magic: bytes, root: str | None) -> Source:
-    with explained(path):
+    with Explained(path):
         if root is not None:
             below(root, path)  # before anything is said of a file that is none of the user's business
         measured = os.stat(path)  # noqa: PTH116 - a plain string stays one: Path would normalise it
@@ -236,7 +236,7 @@ class _Reader:
 
     def read(self) -> bytes:
         """The next chunk, empty at the end or if it was closed; raises `StepError` if the file is not as expected."""
-        with self._busy, explained(self._path):
+        with self._busy, Explained(self._path):
             if self._given_up:
                 return b""
             chunk = self._open().read(min(CHUNK, self.left))
@@ -261,7 +261,7 @@ class _Reader:
 
     def _pour_piece(self, socket: int) -> int:
         """Send the next bytes, and keep what the socket does not take; returns how many they were."""
-        with explained(self._path):
+        with Explained(self._path):
             buffer = _BUFFERS.view[: self.left]
             count = self._open().readinto(buffer)
             piece = buffer[:count]
@@ -338,7 +338,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 def is_url(path: str) -> bool:
     """Whether a path of a manifest names something that is not a file of this machine."""
-    return _URL.match(path) is not None
+    return path[:1] != "/" and _URL.match(path) is not None
 
 
 def fingerprints(paths: Iterable[str]) -> list[tuple[int, int] | None]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BufferedReader
 
 from bulkup.errors import StepError
@@ -101,13 +99,24 @@ _REASONS = {
 }
 
 
-@contextmanager
-def explained(path: str) -> Iterator[None]:
-    """Turns what the system says of a file into a `StepError`."""
-    try:
-        yield
-    except OSError as error:
-        code, reason = _REASONS.get(error.errno or 0, ("file_unreadable", f"can't be read: {error.strerror}"))
-        raise StepError(Failure(code, f"{path!r} {reason}")) from None
-    except ValueError:  # a NUL, or a character that the file system's encoding lacks
-        raise StepError(Failure("file_missing", f"{path!r} can't be a path")) from None
+class Explained:
+    """Turns what the system says of a file into a `StepError`. A generator would cost twice as much for each file.
+
+    Args:
+        path: the file's.
+    """
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            code, reason = _REASONS.get(error.errno or 0, ("file_unreadable", f"can't be read: {error.strerror}"))
+            raise StepError(Failure(code, f"{self._path!r} {reason}")) from None
+        if isinstance(error, ValueError):  # a NUL, or a character that the file system's encoding lacks
+            raise StepError(Failure("file_missing", f"{self._path!r} can't be a path")) from None

@@ -77,7 +77,8 @@ class Server:
     def turn_at_once(self, now: float) -> bool:
         """Whether the next request may go out now; then it has had its `turn`."""
         if self._clear:
-            self._last = now
+            if now - self._last >= _CATCH_UP:  # as `_take` does without an interval
+                self._last = now
             return True
         if self._first or self._others:
             return False

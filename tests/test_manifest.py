@@ -545,6 +545,13 @@ def test_parse_refuses_cells_that_are_no_longer_valid() -> None:
         parse(KINDS, "alpha", {"type": "t"})
 
 
+def test_equal_cells_are_not_always_the_same(reading: Reading) -> None:
+    """A row is judged by its own cells, whatever the one before it had: 1 is a number, true and "1" are none."""
+    lines = [json.dumps(BETA | {"copies": value}) for value in (1, True, "1", 1, "1")]
+    found = reading("m.jsonl", "\n".join(lines))
+    assert [type(row) for row in found] == [Row, Invalid, Invalid, Row, Invalid]
+
+
 def test_groups_are_bundles(reading: Reading) -> None:
     """What rows share, and whether they become one document, is what their columns say."""
     (row,) = rows(reading("m.jsonl", json.dumps(ALPHA | {"group": "g"})))

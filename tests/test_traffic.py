@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from bulkup.errors import StepError
 from bulkup.events import Notice
@@ -17,6 +19,10 @@ from tests.test_track import Time
 
 LOST = Failure("no_answer", "the connection broke", Again.SAME)
 BUSY = Failure("server_error", "HTTP 503", Again.SAME, answered=True, status=503)
+
+
+OURS = Failure("url_expired", "its life was over", Again.FRESH)
+STEPS = st.sampled_from([0.0, 0.001, 0.01, 0.019, 0.03, 0.3, 1.0, 4.0, 20.0])
 
 
 def limited(retry_after: float | None) -> Failure:
@@ -138,10 +144,9 @@ async def test_what_fails_on_our_side_says_nothing_of_the_server() -> None:
     """An expired URL or a changed file neither opens nor closes the breaker."""
     time, told = Time(), list[Notice]()
     shared = server(time, told=told)
-    ours = Failure("url_expired", "its life was over", Again.FRESH)
     for _ in range(7):
         shared.heard(0, LOST)
-        shared.heard(0, ours)
+        shared.heard(0, OURS)
     assert not told
     shared.heard(0, LOST)
     assert len(told) == 1
@@ -233,3 +238,24 @@ async def test_no_patience_is_no_reason_to_stop_for_a_429() -> None:
     shared.heard(0, limited(None))
     (result,) = await time.run(shared.turn())
     assert result is None
+
+
+@given(st.lists(st.one_of(st.just(OURS), st.sampled_from([LOST, BUSY, limited(None), limited(3)]), st.none(), STEPS)))
+@example([LOST] * 8 + [1.0, None, 0.0])
+@example([None, 0.01, limited(None), 0.01])
+def test_the_short_way_is_the_same(script: list[Failure | float | None]) -> None:
+    """A server in no trouble answers without going through pace and breaker; it says what they would have said."""
+    answers: list[list[object]] = []
+    for short in (True, False):
+        time = Time()
+        told: list[Notice] = []
+        shared, said = server(time, told=told), list[object]()
+        for step in script:
+            if isinstance(step, float):
+                time.now += step
+            else:
+                shared.heard(time.now - 0.01, step)
+            shared._clear &= short
+            said += [shared.turn_at_once(time.now) for _ in range(2)]
+        answers.append([*said, shared.pause, *told])
+    assert answers[0] == answers[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
@@ -228,23 +228,25 @@ def write(connection: Connection, marks: Sequence[Mark]) -> None:
     """Write marks, those of one document in their order."""
     for wave in _waves(marks):
         for kind, batch in wave.items():
-            replaced = [GivenUp(m.id, m.orphan, Fate.LEFT) for m in batch if isinstance(m, Answered) and m.orphan]
-            if replaced:
-                connection.execute(_REPLACE_ORPHAN, _rows(replaced))
+            if kind is Answered:
+                replaced = [GivenUp(m.id, m.orphan, Fate.LEFT) for m in batch if isinstance(m, Answered) and m.orphan]
+                if replaced:
+                    connection.execute(_REPLACE_ORPHAN, _rows(replaced))
             rows = _rows(batch)
             for statement in _STATEMENTS[kind]:
                 connection.execute(statement, rows)
 
 
-def _waves(marks: Iterable[Mark]) -> list[dict[type[Mark], list[Mark]]]:
+def _waves(marks: Iterable[Mark]) -> Sequence[Mapping[type[Mark], list[Mark]]]:
     """The first marks of all documents by their kind, then the second ones, and so on: few statements for many."""
-    waves: list[dict[type[Mark], list[Mark]]] = []
-    seen: Counter[int] = Counter()
+    waves: list[defaultdict[type[Mark], list[Mark]]] = []
+    seen: dict[int, int] = {}  # no Counter, which would have a function called for each new key
     for mark in marks:
-        if seen[mark.id] == len(waves):
-            waves.append({})
-        waves[seen[mark.id]].setdefault(type(mark), []).append(mark)
-        seen[mark.id] += 1
+        wave = seen.get(mark.id, 0)
+        if wave == len(waves):
+            waves.append(defaultdict(list))
+        waves[wave][type(mark)].append(mark)
+        seen[mark.id] = wave + 1
     return waves
 
 

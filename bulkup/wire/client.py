@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
@@ -54,9 +54,8 @@ class Wire:
             origin, head = _ready(request)
         except StepError:
             return begin(partial(self.send, request, limits), done)
-        pieces = b"" if request.body is None else request.body.pieces
-        connection = None if request.fresh or pieces is None else self._pool.take(origin)
-        if connection is None:
+        pieces: Sequence[bytes] | None = () if request.body is None else request.body.pieces
+        if request.fresh or pieces is None or (connection := self._pool.take(origin)) is None:
             return begin(partial(self.send, request, limits), done)
 
         def over() -> None:
@@ -69,7 +68,7 @@ class Wire:
                 self._pool.give(connection)
                 done(response)
 
-        connection.begin(head, request.body, limits, request.most, over)
+        connection.begin((head, *pieces), limits, request.most, over)
         return connection.close
 
     @asynccontextmanager

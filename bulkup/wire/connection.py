@@ -89,16 +89,16 @@ class Connection(asyncio.Protocol):
         if body is not None and body.pieces is None:
             await self._stream(head, body)
         else:
-            self._write_all(head, body)
+            self._write((head,) if body is None else (head, *(body.pieces or ())), given=True)
         while not answer.complete:
             await self._more()
         return self.result()
 
-    def begin(self, head: bytes, body: Body | None, limits: Limits, most: int, over: Callable[[], None]) -> None:
-        """As `exchange`, for a body that is in memory; ``over`` is called when `result` knows how it ended."""
+    def begin(self, pieces: Sequence[bytes], limits: Limits, most: int, over: Callable[[], None]) -> None:
+        """As `exchange`, for a request that is all in memory; ``over`` is called when `result` knows how it ended."""
         self._expect(limits, most)
         self._over = over
-        self._write_all(head, body)
+        self._write(pieces, given=True)
 
     def result(self) -> Response:
         """The answer to the last request; raises as `exchange`."""
@@ -313,9 +313,6 @@ class Connection(asyncio.Protocol):
     @property
     def _all_sent(self) -> bool:
         return self._given and not self._full
-
-    def _write_all(self, head: bytes, body: Body | None) -> None:
-        self._write((head, *body.pieces) if body is not None and body.pieces else (head,), given=True)
 
     def _write(self, pieces: Sequence[bytes], *, given: bool) -> None:
         self._given = given
