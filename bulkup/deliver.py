@@ -13,12 +13,12 @@ from functools import partial
 
 from bulkup.answers import judge_store, ok
 from bulkup.api import Api
-from bulkup.content import Source
 from bulkup.decide import ambiguous, transfer_again, wants_fallback
 from bulkup.errors import StepError
 from bulkup.events import Transferred
 from bulkup.ledger import Ended, Reset, Stored
 from bulkup.model import Columns, Document, Failure, Reply, Stage, State, Ticket, Upload
+from bulkup.readable import Readable
 from bulkup.relay import Errand, Places, Relay
 from bulkup.retry import retrying
 from bulkup.tasks import gather
@@ -112,7 +112,7 @@ class Courier:
         api: Api,
         ticket: Ticket,
         documents: Sequence[Document[Columns]],
-        sources: Mapping[int, Source],
+        sources: Mapping[int, Readable],
         asked: float,
     ) -> Delivery:
         """Send all bytes of a batch.
@@ -256,7 +256,7 @@ class Courier:
 
 
 def _load(
-    api: Api, upload: Upload, documents: Sequence[Document[Columns]], sources: Mapping[int, Source], asked: float
+    api: Api, upload: Upload, documents: Sequence[Document[Columns]], sources: Mapping[int, Readable], asked: float
 ) -> _Load:
     lives = [life for life in (api.adapter.traits.url_ttl, upload.lifetime) if life is not None]
     carried = [documents[slot] for slot in upload.slots]

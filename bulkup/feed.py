@@ -16,6 +16,7 @@ from bulkup.model import Failure, Stage, State
 from bulkup.plan import Batch
 from bulkup.reconcile import Reconciler, groups
 from bulkup.sift import Sifter
+from bulkup.sources import Sources
 from bulkup.tasks import gather, in_thread
 from bulkup.tools import Tools
 
@@ -87,13 +88,13 @@ async def reconcile(lane: Lane, tools: Tools, ledger: LedgerReader) -> None:
 
 async def feed(lane: Lane, tools: Tools, ledger: LedgerReader, batches: ObjectSendStream[Batch]) -> None:
     """Go through the rows of a run page by page, and hand what has to be sent to the workers."""
-    adapter = lane.api.adapter
+    adapter, terms = lane.api.adapter, tools.terms
 
     def stopped() -> bool:
         tools.watch.moved()
         return lane.stopped
 
-    sifter = Sifter(adapter.traits.max_batch, tools.terms.on_change, stopped, tools.terms.root)
+    sifter = Sifter(adapter.traits.max_batch, terms.on_change, stopped, Sources(terms.buckets, terms.root))
     last: Candidate | None = None
     async with batches:
         while not lane.stopped:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from bulkup.buckets import Buckets
 from bulkup.budget import Budget
 from bulkup.plan import OnChange
 from bulkup.schedule import Backoff
@@ -38,6 +39,7 @@ class Terms:
         root: a folder in which all files have to lie, absolute and without links; None: they may lie anywhere.
         private_names: events and logs name no row but by its number; see `bulkup.private`.
         retry_unknown: what is still unknown after asking is sent again.
+        buckets: reads documents that are not on this machine.
     """
 
     concurrency: int = 16
@@ -59,6 +61,7 @@ class Terms:
     root: str | None = None
     private_names: bool = False
     retry_unknown: bool = False
+    buckets: Buckets = field(default_factory=Buckets)
 
     @property
     def longest_quiet(self) -> float:

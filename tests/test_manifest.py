@@ -491,7 +491,8 @@ def test_json_that_cannot_be_kept_is_refused_by_cell(reading: Reading, name: str
         ("../a", "{}/../a", "a"),
         ("/abs//a", "/abs//a", "a"),
         ("s3://b/k/%C3%A9#1?.pdf", "s3://b/k/%C3%A9#1?.pdf", "é#1?.pdf"),
-        ("https://h/a%20b.pdf?sig=/1#x", "https://h/a%20b.pdf?sig=/1#x", "a b.pdf"),
+        ("https://h/k/a%20b.pdf", "https://h/k/a%20b.pdf", "a b.pdf"),
+        ("http://127.0.0.1:8080/a+b.pdf", "http://127.0.0.1:8080/a+b.pdf", "a+b.pdf"),
     ],
 )
 def test_paths_and_default_filenames(reading: Reading, tmp_path: Path, path: str, expected: str, filename: str) -> None:

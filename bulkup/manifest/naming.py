@@ -10,8 +10,8 @@ from urllib.parse import unquote
 import orjson
 
 from bulkup.model import Columns
+from bulkup.urls import is_http, is_url, joined, url_problem
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FOLDERS = frozenset({"", ".", ".."})
 
@@ -19,23 +19,38 @@ _FOLDERS = frozenset({"", ".", ".."})
 def located(given: str, folder: str) -> tuple[str, str]:
     """The absolute path (or URL) of a row's path, and its last part, which is the filename by default.
 
-    Symbolic links and ``..`` stay; in the last part of a URL percent-encoding is undone.
+    Symbolic links and ``..`` stay; in the last part of a URL percent-encoding is undone. In a manifest that is an
+    object itself, a relative path is relative to that object's folder, and ``..`` goes.
     """
-    scheme = _URL.match(given)
-    if scheme is None:
-        return os.path.join(folder, given), given.rpartition("/")[2]  # noqa: PTH118  # pathlib takes five times as long
-    rest = given[scheme.end() :]
-    if scheme[0].lower() in {"http://", "https://"}:  # in an object store, ? and # are letters like any other
+    if not is_url(given):
+        default = given.rpartition("/")[2]
+        if is_url(folder) and not given.startswith("/"):
+            return joined(folder, given), default
+        return os.path.join(folder, given), default  # noqa: PTH118 - pathlib takes five times as long
+    rest = given.partition("://")[2]
+    if is_http(given):  # in an object store, ? and # are letters like any other
         rest = re.split(r"[?#]", rest, maxsplit=1)[0]
     return given, unquote(rest.partition("/")[2].rpartition("/")[2])
 
 
-def path_problem(given: str, default: str, *, named: bool) -> str | None:
-    """What is wrong with a row's path, whose last part is `default`; `named`: the row gives a filename."""
+def path_problem(given: str, folder: str, path: str, default: str, *, named: bool) -> str | None:
+    """What is wrong with a row's path.
+
+    Args:
+        given: as the row has it.
+        folder: the manifest's.
+        path, default: what `located` made of it.
+        named: the row gives a filename.
+    """
     if given.lower().startswith("file://"):
         return "must be a plain path, without file://"
     if default in _FOLDERS:
         return "names a folder, not a file"
+    if is_url(path):
+        if (problem := url_problem(path)) is not None:
+            return problem
+    elif is_url(folder):
+        return "is a path of this machine, which the manifest is not on: a relative path, or a URL"
     if not named and filename_problem(default) is not None:
         return "ends in no possible filename: give one in 'filename'"
     return None
@@ -72,6 +87,6 @@ def derived_key(provider: str, columns: Columns, path: str, filename: str | None
         filename: the one that the row gives, or None if that is the default.
     """
     identity = columns.identity if filename is None else columns.identity | {"filename": filename}
-    normal = path if _URL.match(path) else os.path.normpath(path)
+    normal = path if is_url(path) else os.path.normpath(path)
     text = canonical([provider, columns.target, identity, normal])
     return f"{provider}:{hashlib.sha256(text.encode()).hexdigest()[:32]}"
