@@ -140,10 +140,10 @@ class Buckets:
         try:
             with _explaining(url):
                 return _version(await store.head_async(key))
-        except StepError as error:
-            if error.failure.code == "file_missing" or not is_http(url):
+        except StepError:
+            if not is_http(url):
                 raise
-        return (await self.beginning(url, 1))[0]  # a web server may answer GET only
+        return (await self.beginning(url, 1))[0]  # a web server may answer GET only; a 405 looks like a 404 here
 
     async def beginning(self, url: str, size: int) -> tuple[Version, bytes]:
         """An object's version, and so many of its bytes, fewer if it has no more; raises `StepError`."""
@@ -167,15 +167,15 @@ class Buckets:
         if now != version:
             raise changed(url)
 
-    async def stream(self, url: str, version: Version, start: int) -> BytesStream:
-        """Ask for a version's bytes from an offset on; raises `StepError`."""
+    async def stream(self, url: str, version: Version, start: int) -> tuple[BytesStream, int]:
+        """Ask for a version's bytes from an offset on, and say how many come before that; raises `StepError`."""
         options: GetOptions = {"range": {"offset": start}} if start else {}
         if version.tag is not None and not is_http(url):  # a web server's tag may be weak, and match nothing
             options["if_match"] = version.tag
         answer = await self._get(url, options)
-        if _version(answer.meta) != version or tuple(answer.range) != (start, version.size):
+        if _version(answer.meta) != version:
             raise changed(url)
-        return answer.stream(min_chunk_size=CHUNK)
+        return answer.stream(min_chunk_size=CHUNK), start - answer.range[0]
 
     async def whole(self, url: str) -> AsyncGenerator[bytes, None]:
         """All bytes of an object, of one version; raises `StepError`, before the last ones are given out."""
@@ -210,9 +210,9 @@ class Buckets:
             try:
                 return await store.get_async(key, options=options)
             except Exception as error:
-                if not isinstance(options.get("range"), tuple) or not _without_ranges(error):
+                if "range" not in options or not _without_ranges(error):
                     raise
-            return await store.get_async(key)
+            return await store.get_async(key)  # all of it
 
     def _at(self, url: str) -> tuple[ObjectStore, str]:
         """The client for a URL, and what the object is called there; raises `StepError`."""
@@ -262,6 +262,7 @@ class Reading:
         self._url = url
         self._version = version
         self._stream: BytesStream | None = None
+        self._surplus = 0
         self._ahead: asyncio.Future[bytes] | None = None
 
     async def next(self) -> bytes:
@@ -277,20 +278,26 @@ class Reading:
         return chunk
 
     async def _next(self) -> bytes:
-        broken: Exception | None = None
-        for _ in range(_BREAKS):
+        breaks = 0
+        while True:
             if self._stream is None:
-                self._stream = await self._buckets.stream(self._url, self._version, self._version.size - self.left)
+                start = self._version.size - self.left
+                self._stream, self._surplus = await self._buckets.stream(self._url, self._version, start)
             coming, self._ahead = self._ahead or _begun(self._stream), None
             try:
-                chunk = await coming
-            except Exception as error:  # noqa: BLE001 - whatever broke, it was only read
-                broken, self._stream = error, None
+                with _explaining(self._url):
+                    chunk = await coming
+            except StepError:
+                breaks += 1
+                if breaks == _BREAKS:
+                    raise
+                self._stream = None
                 continue
+            chunk, self._surplus = chunk[self._surplus :], max(0, self._surplus - len(chunk))
             if len(chunk) < self.left:
                 self._ahead = _begun(self._stream)
-            return chunk
-        raise _explained(self._url, broken) from None
+            if chunk:
+                return chunk
 
     def close(self) -> None:
         """Give up what is on its way."""
@@ -350,14 +357,14 @@ def _explaining(url: str) -> Iterator[None]:
         raise _explained(url, error) from None
 
 
-def _explained(url: str, error: Exception | None) -> StepError:
+def _explained(url: str, error: Exception) -> StepError:
     """What an object store says, in words that hold no secret: it may repeat keys and signatures."""
     text = str(error)
     code = _CODE.search(text)
     if isinstance(error, FileNotFoundError):
         no_bucket = code is not None and code[1] == "NoSuchBucket"
         return StepError(Failure("file_missing", f"{url!r} does not exist{': there is no such bucket' * no_bucket}"))
-    if error is not None and _named(error, "PreconditionError"):
+    if _named(error, "PreconditionError"):
         return changed(url)
     status = _STATUS.search(text)
     if _METADATA.search(text):

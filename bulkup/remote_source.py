@@ -126,7 +126,7 @@ async def _look(
     url: str, digests: frozenset[str], buckets: Buckets, *, allow_empty: bool, magic: bytes
 ) -> RemoteSource | Failure:
     try:
-        version, data = await buckets.beginning(url, SMALL + 1)
+        version, data = await buckets.beginning(url, SMALL)
         begins(url, data, magic)
     except StepError as error:
         return error.failure
