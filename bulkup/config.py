@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from bulkup.buckets import Buckets, Reach
 from bulkup.budget import Budget, Failures, duration, failures, size
 from bulkup.errors import ConfigError
 from bulkup.location import Location, located
@@ -116,6 +117,14 @@ class Settings(BaseSettings):
         """Whom connections trust."""
         return trusting(self.ca_file)
 
+    def buckets(self) -> Buckets:
+        """Reads what is not on this machine; raises `ConfigError`."""
+        try:
+            authorities = None if self.ca_file is None else self.ca_file.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"--ca-file: can't read {str(self.ca_file)!r}: {error.strerror}") from None
+        return Buckets(Reach(self.connect_timeout, self.stall_timeout, self.retry_for, authorities))
+
     def terms(self) -> Terms:
         """The same, as the engine takes it."""
         return Terms(
@@ -134,6 +143,7 @@ class Settings(BaseSettings):
             private_names=self.private_names,
             root=None if self.root is None else str(self.root),
             memory=self.memory,
+            buckets=self.buckets(),
             budget=Budget(self.max_failures, self.max_duration, self.max_requests),
         )
 

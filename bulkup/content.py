@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -59,6 +58,7 @@ class Source:
     data: bytes | None = field(default=None, repr=False)
     root: str | None = None
     _reader: _Reader | None = field(default=None, repr=False)
+    pours = True
 
     async def chunks(self, executor: Executor) -> AsyncIterator[bytes]:
         """The bytes, the next chunk being read while one is sent.
@@ -169,7 +169,7 @@ def _inspect(
 _HEAD = 1024
 
 
-def _begins(path: str, head: bytes, magic: bytes) -> None:
+def begins(path: str, head: bytes, magic: bytes) -> None:
     """See that a file is what its name says; raises `StepError`."""
     if head and magic not in head[:_HEAD]:
         text = f"{path!r} is not of the type that the vendor takes: it does not begin with {magic.decode()}"
@@ -184,7 +184,7 @@ def _look(path: str, digests: frozenset[str], magic: bytes, root: str | None) ->
         regular(path, measured)  # not even opened, since opening a device may do something
         if measured.st_size > SMALL:
             with opened(path, root)[0] as file:
-                _begins(path, file.read(_HEAD), magic)
+                begins(path, file.read(_HEAD), magic)
             content = Content(measured.st_size, measured.st_mtime_ns)
             return Source(path, content, identity(measured), digests, root=root)
         expected = identity(measured)
@@ -197,7 +197,7 @@ def _look(path: str, digests: frozenset[str], magic: bytes, root: str | None) ->
             os.close(descriptor)
         if len(data) != measured.st_size:
             raise changed(path)
-    _begins(path, data, magic)
+    begins(path, data, magic)
     hashes = {name: _HASHES[name](data, usedforsecurity=False).hexdigest() for name in digests}
     content = Content(measured.st_size, measured.st_mtime_ns, **hashes)
     return Source(path, content, expected, digests, data, root=root)
@@ -331,14 +331,6 @@ def _put(socket: int, data: memoryview | bytes) -> bytes:
     except BlockingIOError:
         pass
     return bytes(data)
-
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-
-
-def is_url(path: str) -> bool:
-    """Whether a path of a manifest names something that is not a file of this machine."""
-    return path[:1] != "/" and _URL.match(path) is not None
 
 
 def fingerprints(paths: Iterable[str]) -> list[tuple[int, int] | None]:

@@ -13,12 +13,12 @@ from math import inf
 
 from bulkup.answers import judge_store
 from bulkup.api import Api
-from bulkup.content import Source
 from bulkup.decide import ambiguous, transfer_again, wants_fallback
 from bulkup.errors import StepError
 from bulkup.events import Transferred
 from bulkup.ledger import Ended, Reset, Stored
 from bulkup.model import Columns, Document, Failure, Reply, Stage, State, Ticket, Traits, Upload
+from bulkup.readable import Readable
 from bulkup.relay import Errand, Places, Relay
 from bulkup.retry import retrying
 from bulkup.tasks import gather
@@ -92,7 +92,7 @@ class Courier:
         api: Api,
         ticket: Ticket,
         documents: Sequence[Document[Columns]],
-        sources: Mapping[int, Source],
+        sources: Mapping[int, Readable],
         asked: float,
     ) -> Delivery:
         """Send all bytes of a batch.
@@ -251,7 +251,7 @@ def _loads(
     traits: Traits,
     uploads: Sequence[Upload],
     documents: Sequence[Document[Columns]],
-    sources: Mapping[int, Source],
+    sources: Mapping[int, Readable],
     asked: float,
 ) -> list[_Load]:
     ttl = inf if traits.url_ttl is None else traits.url_ttl

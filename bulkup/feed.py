@@ -19,6 +19,7 @@ from bulkup.model import SKIPPED, Failure, Stage, State
 from bulkup.plan import Batch
 from bulkup.reconcile import Reconciler, groups
 from bulkup.sift import Sifted, Sifter
+from bulkup.sources import Sources
 from bulkup.tasks import gather, in_thread
 from bulkup.tools import Tools
 
@@ -133,13 +134,13 @@ async def reconcile(lane: Lane, tools: Tools, ledger: LedgerReader, *, ended: bo
 
 async def feed(lane: Lane, tools: Tools, ledger: LedgerReader, spans: Spans, batches: ObjectSendStream[Batch]) -> None:
     """Go through the rows of a run part by part and page by page, and hand what has to be sent to the workers."""
-    adapter = lane.api.adapter
+    adapter, terms = lane.api.adapter, tools.terms
 
     def stopped() -> bool:
         tools.watch.moved()
         return lane.stopped
 
-    sifter = Sifter(adapter.traits.max_batch, tools.terms.on_change, stopped, tools.terms.root)
+    sifter = Sifter(adapter.traits.max_batch, terms.on_change, stopped, Sources(terms.buckets, terms.root))
     async with batches, aclosing(spans(adapter.name)) as parts:
         async for span in parts:
             last: Candidate | None = None

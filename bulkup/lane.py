@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import anyio
@@ -17,7 +16,7 @@ import anyio
 from bulkup import plan
 from bulkup.announce import Announced, Announcer
 from bulkup.api import Api
-from bulkup.content import CHUNK, SMALL, Source, inspect
+from bulkup.content import CHUNK, SMALL
 from bulkup.decide import Next, after_init, after_transfer, init_again, stays_pending, stops_lane
 from bulkup.deliver import Courier, Delivery
 from bulkup.errors import StepError
@@ -27,8 +26,9 @@ from bulkup.model import Failure, Receipt, Reply, Stage, Ticket
 from bulkup.outcome import Outcomes
 from bulkup.plan import Batch
 from bulkup.providers.base import Fallback, Outgoing, able
+from bulkup.readable import Readable
 from bulkup.relay import Places
-from bulkup.tasks import in_thread
+from bulkup.sources import Sources
 from bulkup.tools import Tools
 from bulkup.track import JOB_OPEN
 from bulkup.verify import arrived
@@ -159,20 +159,21 @@ class Lane:
 
     # --- preflight ------------------------------------------------------------------------------------------------
 
-    async def _preflight(self, batch: Batch) -> dict[int, Source]:
+    async def _preflight(self, batch: Batch) -> dict[int, Readable]:
         """The documents that can be read, by id; the others end here. A bundle needs all of its files."""
         paths = [document.path for document in batch.documents]
         traits, terms = self.api.adapter.traits, self._tools.terms
         digests = frozenset[str]() if terms.verify is False else traits.digests
-        look = partial(inspect, paths, digests, allow_empty=terms.allow_empty, magic=traits.magic, root=terms.root)
-        found = await in_thread(self._tools.files, look)
-        sources: dict[int, Source] = {}
+        found = await Sources(terms.buckets, terms.root).inspect(
+            paths, digests, self._tools.files, allow_empty=terms.allow_empty, magic=traits.magic
+        )
+        sources: dict[int, Readable] = {}
         failures: dict[int, Failure] = {}
         for document, source in zip(batch.documents, found, strict=True):
-            if isinstance(source, Source):
-                sources[document.id] = source
-            else:
+            if isinstance(source, Failure):
                 failures[document.id] = source
+            else:
+                sources[document.id] = source
         if failures and batch.bundled:
             sources = {}
         if failures:
@@ -220,7 +221,7 @@ class Lane:
     # --- transfer -------------------------------------------------------------------------------------------------
 
     async def _transfer(
-        self, api: Api, batch: Batch, sources: Mapping[int, Source], announced: Announced
+        self, api: Api, batch: Batch, sources: Mapping[int, Readable], announced: Announced
     ) -> InFlight | list[Batch]:
         """Send all bytes; either everything is stored, or some of it needs another init."""
         ticket = announced.ticket

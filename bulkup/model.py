@@ -99,7 +99,7 @@ class Document(NamedTuple, Generic[C_co]):
         id: the ledger's number for it.
         key: the row's stable identity across runs.
         number: the row's place in the manifest, the first record being 1.
-        path: where the bytes are: an absolute path.
+        path: where the bytes are: an absolute path, or a URL.
         filename: the name the vendor is told.
         columns: the provider's own columns.
     """

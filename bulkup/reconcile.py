@@ -15,13 +15,13 @@ from itertools import groupby
 
 import anyio
 
-from bulkup import content
 from bulkup.api import Api
 from bulkup.errors import StepError
 from bulkup.lane import JOB_TIMEOUT, InFlight, Lane
 from bulkup.ledger import Answered, Leftover, Reset, Stored
 from bulkup.model import Failure, Receipt, Stage, State, Ticket
 from bulkup.providers.base import Fallback, Finder, Found, Outgoing, Trace, able
+from bulkup.sources import Sources
 from bulkup.tasks import in_thread
 from bulkup.tools import Tools
 from bulkup.track import JOB_OPEN
@@ -180,15 +180,15 @@ class Reconciler:
     async def _measured(self, api: Api, leftover: Leftover) -> Outgoing:
         """What was sent, with the hashes that the vendor's proof needs, if the file is still the same."""
         known = leftover.content
-        path, root = leftover.document.path, self._tools.terms.root
+        path, terms = leftover.document.path, self._tools.terms
+        sources = Sources(terms.buckets, terms.root)
         missing = [name for name in sorted(api.adapter.traits.digests) if getattr(known, name) is None]
         if missing:
-            (now,) = await in_thread(self._tools.files, content.fingerprints, [path])
+            (now,) = await in_thread(self._tools.files, sources.fingerprints, [path], self._stopped)
             if now == (known.size, known.mtime_ns):
-                found = {
-                    name: await in_thread(self._tools.files, content.digest, path, name, self._stopped, root)
-                    for name in missing
-                }
+                wanted = [(path, name) for name in missing]
+                hashes = await in_thread(self._tools.files, sources.digests, wanted, self._stopped)
+                found = dict(zip(missing, hashes, strict=True))
                 known = known._replace(md5=found.get("md5", known.md5), sha256=found.get("sha256", known.sha256))
         return Outgoing(leftover.document, known)
 

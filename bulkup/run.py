@@ -14,8 +14,9 @@ from typing import BinaryIO
 
 import anyio
 
-from bulkup import config, content, manifest
+from bulkup import config, manifest
 from bulkup.account import Account
+from bulkup.buckets import Buckets
 from bulkup.carrier import carrier
 from bulkup.clock import Clock
 from bulkup.config import Engine, Settings
@@ -33,6 +34,7 @@ from bulkup.providers.base import Adapter
 from bulkup.rows import Complaint, Invalid, Row
 from bulkup.sharding import Facts, Shard, cohort
 from bulkup.tasks import in_thread, threads
+from bulkup.urls import is_url, shown, url_problem
 
 _TELL_EVERY = 5000
 
@@ -92,6 +94,7 @@ def admit(
     reading: Callable[[int], None] = lambda _rows: None,
     keep: bool = True,
     clock: Clock | None = None,
+    buckets: Buckets | None = None,
 ) -> Admitted:
     """Take a manifest into the ledger; blocks. Nothing is sent, and while a row is bad nothing is taken in either.
 
@@ -100,20 +103,28 @@ def admit(
         stdin: where the manifest ``-`` is read from.
         reading: told now and then how many rows were read.
         keep: False for a dry run: needs no credentials, and `Ledger.forget` undoes it.
+        buckets: reads a manifest that is not on this machine.
 
     Raises:
         UsageError: bad rows, missing credentials, a ledger that can't be used or written.
     """
     clock = clock or Clock()
-    name = order.manifest if order.manifest == "-" else os.path.abspath(order.manifest)  # noqa: PTH100 - no resolving
+    buckets = buckets or Buckets()
+    name = _absolute(order.manifest, buckets)
     if not name.isascii() and name != name.encode("utf-8", "replace").decode("utf-8"):
         raise ManifestError(f"{name!a}: the manifest's path is not UTF-8: rename the file or its folder")
     now = datetime.fromtimestamp(clock.wall(), UTC)
     rows = manifest.read(
-        order.manifest, COLUMNS, provider=order.provider, ignore_extra=order.ignore_extra, stdin=stdin, now=now
+        order.manifest,
+        COLUMNS,
+        provider=order.provider,
+        ignore_extra=order.ignore_extra,
+        stdin=stdin,
+        now=now,
+        fetch=buckets.blocking,
     )
     mine = None if order.shard is None else partial(_belongs, order.shard)
-    items = _counted(rows, order.manifest, reading)
+    items = _counted(rows, buckets, reading)
     if mine is not None:
         items = (_excused(item, mine) for item in items)
     staged = ledger.stage(items, order.manifest, MAX_BUNDLE, complain)
@@ -138,24 +149,27 @@ def _excused(item: Row | Invalid | Complaint, mine: Mine) -> Row | Invalid | Com
     return item
 
 
-def _local(item: Row | Invalid | Complaint, name: str) -> Row | Invalid | Complaint:
-    """The row, unless its bytes are somewhere else; a URL may be signed, so only its scheme is kept."""
-    if isinstance(item, Complaint) or not content.is_url(item.path):
-        return item
-    if isinstance(item, Invalid):
-        return replace(item, path="")
-    text = f"is a {item.path.partition(':')[0]} URL, and only files on this machine can be sent so far"
-    complaint = Complaint(name, text, item.number, item.line, "path")
-    return Invalid(
-        item.number, (complaint,), "", item.provider, item.filename, item.cells, item.share, item.bundled, item.group
-    )
+def _absolute(given: str, buckets: Buckets) -> str:
+    """What a manifest is known by; raises `UsageError` if it is at a URL that can't be read."""
+    if given == "-":
+        return given
+    if not is_url(given):
+        return os.path.abspath(given)  # noqa: PTH100 - no resolving
+    if (problem := url_problem(given)) is not None:
+        raise ManifestError(f"{shown(given)}: the manifest's URL {problem}")
+    buckets.require()
+    return given
 
 
 def _counted(
-    items: Iterable[Row | Invalid | Complaint], name: str, reading: Callable[[int], None]
+    items: Iterable[Row | Invalid | Complaint], buckets: Buckets, reading: Callable[[int], None]
 ) -> Iterator[Row | Invalid | Complaint]:
+    elsewhere = False
     for count, item in enumerate(items, 1):
-        yield _local(item, name)
+        if not elsewhere and isinstance(item, Row) and is_url(item.path):
+            elsewhere = True
+            buckets.require()
+        yield item
         if count % _TELL_EVERY == 0:
             reading(count)
 
@@ -251,7 +265,7 @@ async def upload(
         opening = thread.submit(open_ledger, settings.ledger)
         try:
             opened = await asyncio.wrap_future(opening)
-            prepare = partial(admit, order, opened, environment=env, complain=complain)
+            prepare = partial(admit, order, opened, environment=env, complain=complain, buckets=settings.buckets())
             admitted = await in_thread(thread, prepare)
             return await send(admitted, opened, settings, [on_event] if on_event else [], ledger_thread=thread)
         except ManifestError as error:

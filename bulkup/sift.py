@@ -1,4 +1,4 @@
-"""Which rows have to be sent: the ledger held against the files on disk. Blocks: the engine calls it in a thread."""
+"""Which rows have to be sent: the ledger held against the documents. Blocks: the engine calls it in a thread."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from bulkup import content, plan
+from bulkup import plan
 from bulkup.ledger import Candidate
-from bulkup.model import Columns, Document
+from bulkup.model import Columns, Content, Document
 from bulkup.plan import Batch, OnChange, Planned, Planner, Verdict
+from bulkup.sources import Sources
 
 _SEND = frozenset({Verdict.SEND, Verdict.REPLACE})
 
@@ -38,16 +39,14 @@ class Sifter:
         max_batch: documents that one init may carry.
         on_change: what the user wants of changed rows.
         stopped: asked now and then while files are hashed; once true, what `add` answers is of no use.
-        root: nothing outside of this folder is read.
+        sources: where documents are looked at.
     """
 
-    def __init__(
-        self, max_batch: int, on_change: OnChange, stopped: Callable[[], bool], root: str | None = None
-    ) -> None:
+    def __init__(self, max_batch: int, on_change: OnChange, stopped: Callable[[], bool], sources: Sources) -> None:
         self._planner = Planner(max_batch)
         self._on_change = on_change
         self._stopped = stopped
-        self._root = root
+        self._sources = sources
         self._held: list[Candidate] = []
 
     def add(self, page: Sequence[Candidate]) -> Sifted:
@@ -79,15 +78,26 @@ class Sifter:
 
     def _judge(self, rows: Sequence[Candidate]) -> list[tuple[Verdict, int | None]]:
         """What to do with each row, and its file's size in bytes."""
-        judged: list[tuple[Verdict, int | None]] = []
-        for row, now in zip(rows, content.fingerprints(row.document.path for row in rows), strict=True):
-            verdict = plan.judge(row.sent, now, self._on_change)
-            if verdict is Verdict.COMPARE and row.sent is not None:
-                name, expected = ("md5", row.sent.md5) if row.sent.md5 else ("sha256", row.sent.sha256)
-                same = content.digest(row.document.path, name, self._stopped, self._root) == expected
-                verdict = Verdict.SKIP if same else plan.changed(self._on_change)
-            judged.append((verdict, now and now[0]))
+        found = self._sources.fingerprints([row.document.path for row in rows], self._stopped)
+        judged = [
+            (plan.judge(row.sent, now, self._on_change), now and now[0]) for row, now in zip(rows, found, strict=True)
+        ]
+        touched = {
+            index: (row.document.path, *_hash(row.sent))
+            for index, (row, (verdict, _)) in enumerate(zip(rows, judged, strict=True))
+            if verdict is Verdict.COMPARE and row.sent is not None
+        }
+        if touched:
+            hashes = self._sources.digests([(path, name) for path, name, _ in touched.values()], self._stopped)
+            for (index, (_, _, expected)), hash_ in zip(touched.items(), hashes, strict=True):
+                verdict = Verdict.SKIP if hash_ == expected else plan.changed(self._on_change)
+                judged[index] = (verdict, judged[index][1])
         return judged
+
+
+def _hash(sent: Content) -> tuple[str, str | None]:
+    """The name of a hash that is known of what was sent, and its value."""
+    return ("md5", sent.md5) if sent.md5 else ("sha256", sent.sha256)
 
 
 def _open_bundle(rows: Sequence[Candidate]) -> int:

@@ -8,6 +8,7 @@ from bulkup.ledger import Ledger
 from bulkup.model import State
 from bulkup.providers import PROVIDERS
 from bulkup.sift import Sifter
+from bulkup.sources import Sources
 from bulkup.terms import Terms
 
 _PAGE = 2000
@@ -44,8 +45,9 @@ class Survey:
 def survey(ledger: Ledger, run_id: str, rows: int, terms: Terms) -> Survey:
     """What a run over the rows admitted as ``run_id`` would do; blocks, sends nothing."""
     found = Survey(rows, shard=terms.shard_name)
+    sources = Sources(terms.buckets, terms.root)
     for name in ledger.providers(run_id):
-        sifter = Sifter(PROVIDERS[name].traits.max_batch, terms.on_change, lambda: False, terms.root)
+        sifter = Sifter(PROVIDERS[name].traits.max_batch, terms.on_change, lambda: False, sources)
         last = None
         while True:
             page = ledger.candidates(run_id, name, last, _PAGE)

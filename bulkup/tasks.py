@@ -42,6 +42,19 @@ async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
+async def gather_some(calls: Sequence[Callable[[], Awaitable[T]]], limit: int) -> list[T]:
+    """As `gather`, not more than so many at a time."""
+    found: dict[int, T] = {}
+    waiting = iter(enumerate(calls))
+
+    async def carry_out() -> None:
+        for index, call in waiting:
+            found[index] = await call()
+
+    await gather([carry_out] * min(limit, len(calls)))
+    return [found[index] for index in range(len(calls))]
+
+
 def begin(call: Callable[[], Awaitable[T]], done: Callable[[T | BaseException], None]) -> Callable[[], object]:
     """Begin a call; its end is told by another call.
 

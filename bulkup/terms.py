@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from bulkup.buckets import Buckets
 from bulkup.budget import Budget
 from bulkup.plan import OnChange
 from bulkup.schedule import Backoff
@@ -40,6 +41,7 @@ class Terms:
         private_names: events and logs name no row but by its number; see `bulkup.private`.
         retry_unknown: what is still unknown after asking is sent again.
         shard: the part of the manifest that the run is about; None: all of it.
+        buckets: reads documents that are not on this machine.
     """
 
     concurrency: int = 16
@@ -62,6 +64,7 @@ class Terms:
     private_names: bool = False
     retry_unknown: bool = False
     shard: Shard | None = None
+    buckets: Buckets = field(default_factory=Buckets)
 
     @property
     def shard_name(self) -> str | None:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import orjson
 
 from bulkup.answers import ok
-from bulkup.content import Source
 from bulkup.errors import StepError
 from bulkup.model import Again, Failure, Form, Inline, Reply, Upload
+from bulkup.readable import Readable
 from bulkup.transport import CONTROL, Body, Limits, Pourable, Request, Response, Transport, body_of
 
 log = logging.getLogger("bulkup.transfer")
@@ -27,7 +27,7 @@ class Part(NamedTuple):
     """One file of an upload: the name the vendor is told, and its bytes."""
 
     filename: str
-    source: Source
+    source: Readable
 
 
 async def transfer(
@@ -104,7 +104,7 @@ def _body(upload: Upload, parts: Sequence[Part], executor: Executor) -> tuple[tu
             return (), _joined([source], executor) if source.data is None else body_of(source.data)
 
 
-def _joined(pieces: Sequence[bytes | Source], executor: Executor) -> Body:
+def _joined(pieces: Sequence[bytes | Readable], executor: Executor) -> Body:
     """A body of bytes and files, one after the other."""
     data = [piece if isinstance(piece, bytes) else piece.data for piece in pieces]
     in_memory = [each for each in data if each is not None]
@@ -120,10 +120,12 @@ def _joined(pieces: Sequence[bytes | Source], executor: Executor) -> Body:
                     yield chunk
 
     length = sum(len(piece) if isinstance(piece, bytes) else piece.content.size for piece in pieces)
+    if not all(isinstance(piece, bytes) or piece.data is not None or piece.pours for piece in pieces):
+        return Body(length, chunks)
     return Body(length, chunks, poured=lambda: [_poured(piece, executor) for piece in pieces])
 
 
-def _poured(piece: bytes | Source, executor: Executor) -> bytes | Pourable:
+def _poured(piece: bytes | Readable, executor: Executor) -> bytes | Pourable:
     if isinstance(piece, bytes):
         return piece
     return piece.poured(executor) if piece.data is None else piece.data
@@ -132,7 +134,7 @@ def _poured(piece: bytes | Source, executor: Executor) -> bytes | Pourable:
 _GROUP = 3
 
 
-def _inline(inline: Inline, source: Source, executor: Executor) -> Body:
+def _inline(inline: Inline, source: Readable, executor: Executor) -> Body:
     """A JSON object with the file in base64 (RFC 4648) as its last value, made while it is sent."""
     opening = orjson.dumps(inline.fields)[:-1] + (b"," if inline.fields else b"")
     head = opening + orjson.dumps(inline.file_field) + b':"'
@@ -160,7 +162,7 @@ def _form(form: Form, parts: Sequence[Part], executor: Executor) -> tuple[tuple[
     if CONTROL.search(form.content_type or ""):
         raise StepError(Failure("bad_url", "the form's Content-Type makes no sense", Again.NEVER, sent=False))
     boundary = token_hex(16)
-    pieces: list[bytes | Source] = [
+    pieces: list[bytes | Readable] = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"\r\n\r\n{value}\r\n'.encode()
         for name, value in form.fields
     ]

@@ -73,7 +73,7 @@ class Archive:
             writer.writerows(self.rows)
         return path
 
-    async def upload(self, sandbox: Sandbox, manifest: Path | None = None, **options: Any) -> bulkup.Summary:
+    async def upload(self, sandbox: Sandbox, manifest: Path | str | None = None, **options: Any) -> bulkup.Summary:
         """Run the manifest (None: one of the rows) against a sandbox."""
         self.events.clear()
         provider = None if any("provider" in row for row in self.rows) else "lightreach"

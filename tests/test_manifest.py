@@ -491,7 +491,8 @@ def test_json_that_cannot_be_kept_is_refused_by_cell(reading: Reading, name: str
         ("../a", "{}/../a", "a"),
         ("/abs//a", "/abs//a", "a"),
         ("s3://b/k/%C3%A9#1?.pdf", "s3://b/k/%C3%A9#1?.pdf", "é#1?.pdf"),
-        ("https://h/a%20b.pdf?sig=/1#x", "https://h/a%20b.pdf?sig=/1#x", "a b.pdf"),
+        ("https://h/k/a%20b.pdf", "https://h/k/a%20b.pdf", "a b.pdf"),
+        ("http://127.0.0.1:8080/a+b.pdf", "http://127.0.0.1:8080/a+b.pdf", "a+b.pdf"),
     ],
 )
 def test_paths_and_default_filenames(reading: Reading, tmp_path: Path, path: str, expected: str, filename: str) -> None:
@@ -534,7 +535,7 @@ def test_the_derived_key_is_a_contract(reading: Reading, tmp_path: Path) -> None
     assert key({"path": "é.pdf"}) == expected({"type": "bill"}, f"{tmp_path}/é.pdf")
     assert key({"path": "x/../é.pdf", "filename": "é.pdf"}) == key({"path": "é.pdf"})
     assert key({"filename": "z"}) == expected({"filename": "z", "type": "bill"}, f"{tmp_path}/a.pdf")
-    assert key({"path": "s3://b//a"}) == expected({"type": "bill"}, "s3://b//a")
+    assert key({"path": "s3://b/A%20a"}) == expected({"type": "bill"}, "s3://b/A%20a")
     assert key({"group": "g"}) == key({})
     assert key({"key": "mine"}) == "mine"
 

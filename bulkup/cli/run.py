@@ -40,7 +40,9 @@ _LIMITS = "Limits: no more rows are taken then, and what is in flight is finishe
 def run(  # noqa: PLR0913 - one parameter is one option
     manifest: Annotated[
         str,
-        typer.Argument(help="CSV, TSV, JSON or JSON lines, also .gz or .zst; - is standard input (JSON lines)."),
+        typer.Argument(
+            help="CSV, TSV, JSON or JSON lines, also .gz or .zst, or its URL; - is standard input (JSON lines)."
+        ),
     ],
     *,
     provider: Annotated[
@@ -251,6 +253,7 @@ def upload(order: Order, settings: Settings, *, environment: Mapping[str, str], 
             complain=_complaining(settings),
             stdin=sys.stdin.buffer,
             reading=shown.reading,
+            buckets=settings.buckets(),
         )
         subscribers: list[Subscriber] = [shown]
         if as_json:
@@ -291,7 +294,13 @@ def _hint(summary: Summary, settings: Settings) -> None:
 def _dry_run(order: Order, settings: Settings, *, as_json: bool) -> None:
     with open_ledger(None if settings.ledger.missing else settings.ledger) as ledger:
         admitted = running.admit(
-            order, ledger, environment=os.environ, complain=_complaining(settings), stdin=sys.stdin.buffer, keep=False
+            order,
+            ledger,
+            environment=os.environ,
+            complain=_complaining(settings),
+            stdin=sys.stdin.buffer,
+            keep=False,
+            buckets=settings.buckets(),
         )
         found = survey(ledger, admitted.run_id, admitted.rows, settings.terms())
         ledger.forget()

@@ -15,6 +15,7 @@ from bulkup.manifest.record import Record
 from bulkup.manifest.schema import COMMON, Schema, nearest
 from bulkup.model import Columns
 from bulkup.rows import Complaint, Invalid, Row
+from bulkup.urls import shown as shown_path
 
 _WORDS = {
     "string_type": "must be text",
@@ -111,7 +112,7 @@ class _Check:
         return Invalid(
             record.number,
             tuple(self._complaints),
-            path=located(given["path"], self._schema.folder)[0] if given["path"] else "",
+            path=self._safe_path(given["path"]),
             provider=given["provider"] or self._schema.provider or "",
             filename=given["filename"],
             cells=self._cells,
@@ -119,6 +120,11 @@ class _Check:
             bundled=self._bundled,
             group=self._group(),
         )
+
+    def _safe_path(self, given: str) -> str:
+        """The absolute path of a bad row; none where it may hold what opens the object to anybody."""
+        path = located(given, self._schema.folder)[0] if given else ""
+        return path if shown_path(path) == path else ""
 
     def _group(self) -> str:
         """What the cell says that bundles rows, whether the other cells are good or not."""
@@ -214,10 +220,11 @@ class _Check:
             if "path" not in self._bad:
                 self._complain("is required", "path")
             return "", "", ""
-        path, default = located(given, self._schema.folder)
+        folder = self._schema.folder
+        path, default = located(given, folder)
         named = filename is not None or "filename" in self._bad
-        if problem := path_problem(given, default, named=named):
-            self._complain(problem, "path", given)
+        if problem := path_problem(given, folder, path, default, named=named):
+            self._complain(problem, "path", shown_path(given))
         if filename is None:
             return path, default, default
         if problem := filename_problem(filename):

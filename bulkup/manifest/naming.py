@@ -10,7 +10,8 @@ from urllib.parse import unquote
 
 import orjson
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+from bulkup.urls import is_http, is_url, joined, url_problem
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FOLDERS = frozenset({"", ".", ".."})
 
@@ -18,25 +19,38 @@ _FOLDERS = frozenset({"", ".", ".."})
 def located(given: str, folder: str) -> tuple[str, str]:
     """The absolute path (or URL) of a row's path, and its last part, which is the filename by default.
 
-    Symbolic links and ``..`` stay; in the last part of a URL percent-encoding is undone.
+    Symbolic links and ``..`` stay; in the last part of a URL percent-encoding is undone. In a manifest that is an
+    object itself, a relative path is relative to that object's folder, and ``..`` goes.
     """
     if given[:1] == "/":
         return given, given.rpartition("/")[2]
-    scheme = _URL.match(given)
-    if scheme is None:
-        return os.path.join(folder, given), given.rpartition("/")[2]  # noqa: PTH118  # pathlib takes five times as long
-    rest = given[scheme.end() :]
-    if scheme[0].lower() in {"http://", "https://"}:  # in an object store, ? and # are letters like any other
+    if not is_url(given):
+        path = joined(folder, given) if is_url(folder) else os.path.join(folder, given)  # noqa: PTH118  # pathlib takes five times as long
+        return path, given.rpartition("/")[2]
+    rest = given.partition("://")[2]
+    if is_http(given):  # in an object store, ? and # are letters like any other
         rest = re.split(r"[?#]", rest, maxsplit=1)[0]
     return given, unquote(rest.partition("/")[2].rpartition("/")[2])
 
 
-def path_problem(given: str, default: str, *, named: bool) -> str | None:
-    """What is wrong with a row's path, whose last part is `default`; `named`: the row gives a filename."""
+def path_problem(given: str, folder: str, path: str, default: str, *, named: bool) -> str | None:
+    """What is wrong with a row's path.
+
+    Args:
+        given: as the row has it.
+        folder: the manifest's.
+        path, default: what `located` made of it.
+        named: the row gives a filename.
+    """
     if given[:1] != "/" and given.lower().startswith("file://"):
         return "must be a plain path, without file://"
     if default in _FOLDERS:
         return "names a folder, not a file"
+    if is_url(path):
+        if (problem := url_problem(path)) is not None:
+            return problem
+    elif is_url(folder):
+        return "is a path of this machine, which the manifest is not on: a relative path, or a URL"
     if not named and filename_problem(default) is not None:
         return "ends in no possible filename: give one in 'filename'"
     return None
@@ -78,6 +92,6 @@ def derived_key(provider: str, target: str, identity: Mapping[str, str], path: s
     """
     if filename is not None:
         identity = {**identity, "filename": filename}
-    normal = path if path[:1] != "/" and _URL.match(path) else os.path.normpath(path)
+    normal = path if is_url(path) else os.path.normpath(path)
     digest = hashlib.sha256(_canonical([provider, target, identity, normal]))
     return f"{provider}:{digest.hexdigest()[:32]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import BinaryIO
@@ -26,6 +26,7 @@ def read(
     ignore_extra: bool = False,
     stdin: BinaryIO | None = None,
     now: datetime | None = None,
+    fetch: Callable[[str], Iterator[bytes]] | None = None,
 ) -> Iterator[Row | Invalid | Complaint]:
     """Read a manifest as a stream; memory does not grow with its rows.
 
@@ -36,6 +37,7 @@ def read(
         ignore_extra: keep unknown columns in `Row.cells` instead of refusing them.
         stdin: read instead of the process's standard input; it is not closed.
         now: the time, with its zone; None: that of the machine's clock.
+        fetch: gives the bytes of a manifest that is named by a URL; raises `StepError`, also in the middle.
 
     Yields:
         Each row, valid or invalid, in order. Where the file can't be read, or not any further, or has no rows, the
@@ -49,7 +51,7 @@ def read(
         return
     rows = 0
     try:
-        with opened(manifest, stdin) as source:
+        with opened(manifest, stdin, fetch) as source:
             schema = Schema(file, source.folder, kinds, provider, ignore_extra, now or datetime.now(UTC))
             for record in _records(source, schema):
                 yield check(record, schema)

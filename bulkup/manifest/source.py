@@ -9,14 +9,16 @@ import io
 import re
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 import zstandard
 
+from bulkup.errors import StepError
 from bulkup.manifest.record import UnreadableError
+from bulkup.urls import is_url
 
 STDIN = "-"
 
@@ -45,7 +47,7 @@ class Source:
     Attributes:
         stream: its bytes, decompressed and without a BOM.
         format: ``csv``, ``tsv``, ``json`` or ``jsonl``.
-        folder: what its relative paths are relative to, absolute.
+        folder: what its relative paths are relative to: an absolute path, or a URL.
     """
 
     stream: io.BufferedReader
@@ -54,8 +56,15 @@ class Source:
 
 
 @contextlib.contextmanager
-def opened(manifest: str, stdin: BinaryIO | None) -> Iterator[Source]:
+def opened(
+    manifest: str, stdin: BinaryIO | None, fetch: Callable[[str], Iterator[bytes]] | None = None
+) -> Iterator[Source]:
     """Open a manifest by its name, or standard input (JSON lines) for ``-``; standard input is left open.
+
+    Args:
+        manifest: a path or URL.
+        stdin: read instead of the process's.
+        fetch: gives the bytes of a URL; raises `StepError`, also in the middle.
 
     Raises:
         UnreadableError: also later, out of the stream.
@@ -65,6 +74,10 @@ def opened(manifest: str, stdin: BinaryIO | None) -> Iterator[Source]:
             raise UnreadableError("standard input is closed")
         source = cast("io.BufferedIOBase", sys.stdin.buffer if stdin is None else stdin)
         yield Source(_stream(_checked(_guarded(_plain(source), "input"))), "jsonl", str(_cwd()))
+        return
+    if fetch is not None and is_url(manifest):
+        with contextlib.closing(cast("Generator[bytes]", fetch(manifest))) as chunks:
+            yield _described(manifest, _stream(chunks), manifest.rpartition("/")[0])
         return
     path = Path(manifest)
     try:
@@ -76,19 +89,25 @@ def opened(manifest: str, stdin: BinaryIO | None) -> Iterator[Source]:
     except (OSError, ValueError) as error:
         raise UnreadableError(f"can't be opened: {_reason(error)}") from None
     with file:
-        name = _NAME.search(manifest)
-        if name is None:
-            found = f"unknown suffix {path.suffix!r}" if path.suffix else "no suffix to tell the format by"
-            raise UnreadableError(f"{found}: the name must end in {_KNOWN}")
-        kind, packing = name[1].lower(), (name[2] or "").lower()
-        if packing == "gz":
-            chunks = _guarded(_plain(gzip.GzipFile(fileobj=file)), "gzip data")
-        elif packing == "zst":
-            chunks = _guarded(_unzstd(file), "zstd data")
-        else:
-            chunks = _guarded(_plain(file), "file")
         folder = path.parent if path.is_absolute() else _cwd() / path.parent
-        yield Source(_stream(_checked(chunks)), "jsonl" if kind == "ndjson" else kind, str(folder))
+        yield _described(manifest, file, str(folder))
+
+
+def _described(manifest: str, file: io.BufferedIOBase, folder: str) -> Source:
+    """What a manifest's name says of its bytes."""
+    name = _NAME.search(manifest)
+    if name is None:
+        suffix = PurePosixPath(manifest).suffix
+        found = f"unknown suffix {suffix!r}" if suffix else "no suffix to tell the format by"
+        raise UnreadableError(f"{found}: the name must end in {_KNOWN}")
+    kind, packing = name[1].lower(), (name[2] or "").lower()
+    if packing == "gz":
+        chunks = _guarded(_plain(gzip.GzipFile(fileobj=file)), "gzip data")
+    elif packing == "zst":
+        chunks = _guarded(_unzstd(file), "zstd data")
+    else:
+        chunks = _guarded(_plain(file), "file")
+    return Source(_stream(_checked(chunks)), "jsonl" if kind == "ndjson" else kind, folder)
 
 
 class _Chunks(io.RawIOBase):
@@ -147,6 +166,8 @@ def _guarded(chunks: Iterator[bytes], what: str) -> Iterator[bytes]:
         raise UnreadableError(f"the {what} is cut off") from None
     except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError):
         raise UnreadableError(f"the {what} is damaged or no {what} at all") from None
+    except StepError as error:
+        raise UnreadableError(error.failure.text) from None
     except (OSError, ValueError) as error:
         raise UnreadableError(f"the {what} can't be read: {_reason(error)}") from None
 
