@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 MISSING_EXTRA = "objects in buckets and on web servers are read with the extra cloud: pip install 'bulkup[cloud]'"
 
-CHUNK = 1024 * 1024
+CHUNK = 256 * 1024
 """Bytes of a large object that are asked for at a time."""
 
 _BREAKS = 3

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,12 +25,14 @@ from sqlalchemy import text as sql
 
 from bulkup.ledger.schema import metadata
 from tests import postgresql
+from tests.bucket import beside
 from tests.dask_cluster import Dask
 from tests.process import Server, bulkup, serving
 from tests.texts import ALL_TEXTS, ROOT, TEXTS, Block, blocks, content, prose
 
 _DOCUMENTED_URL = "http://127.0.0.1:8420"
 _DOCUMENTED_LEDGER = "postgresql://db.example.com/archive"
+_DOCUMENTED_STORE = "http://127.0.0.1:9000"
 _DOCUMENTED_SCHEDULER = "tcp://10.0.0.1:8786"
 _ASSIGNMENT = re.compile(r"export (\w+)=(.*)")
 
@@ -77,6 +80,7 @@ class Shell:
         self._folder = folder
         self._sandbox: subprocess.Popen[str] | None = None
         self._ledger = ""
+        self._open = ExitStack()
         self._dask: Dask | None = None
         self.announced: dict[str, str] = {}
         # nobody's settings, and never the vendor's own host, whatever a text leaves out
@@ -117,6 +121,11 @@ class Shell:
             self._dask.kill()
             self._dask = None
 
+    def close(self) -> None:
+        """End all that this started."""
+        self.stop()
+        self._open.close()
+
     @property
     def url(self) -> str:
         """The sandbox's URL."""
@@ -135,6 +144,9 @@ class Shell:
                 assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
             return
         if assignment := _ASSIGNMENT.fullmatch(command.line):
+            if assignment[2] == _DOCUMENTED_STORE:  # the folder is a bucket of its own name there
+                self._environment[assignment[1]] = self._open.enter_context(beside("archive", self._folder))
+                return
             self._environment[assignment[1]] = self.announced.get(assignment[1], assignment[2])
             return
         if command.line.startswith("bulkup sandbox"):
@@ -185,7 +197,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
         shell.start()
         yield shell
     finally:
-        shell.stop()
+        shell.close()
 
 
 @pytest.mark.timeout(240)

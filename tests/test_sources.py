@@ -330,7 +330,7 @@ async def test_a_change_before_the_transfer(
 
 async def test_an_object_that_vanishes(server: Web, sources: Sources, executor: Executor) -> None:
     """It is missing then; the last bytes are not given out."""
-    data = os.urandom(3 * CHUNK)
+    data = os.urandom(8 * CHUNK)
     found = await source(sources, executor, server.put("/large", data))
     server.midway["/large"] = lambda: gone(server)
     given, code = await read(found, executor)
