@@ -8,7 +8,7 @@ then the job is polled to its end. A silent stream counts as broken: heartbeats 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -20,7 +20,7 @@ from bulkup.errors import StepError
 from bulkup.model import Again, Failure
 from bulkup.private import shown
 from bulkup.providers.base import Answer, Job, Json
-from bulkup.sse import OversizedEventError, SseDecoder
+from bulkup.sse import OversizedEventError, ServerSentEvent, SseDecoder
 from bulkup.transport import Limits, Stream
 
 log = logging.getLogger("bulkup.track")
@@ -157,9 +157,11 @@ class Tracker:
         self.most = max(self.most, self.open)
         try:
             async with api.listen(path, self._limits) as stream:
-                async for event in _events(stream.chunks):
-                    if ended(event):
-                        return event
+                decoder = SseDecoder()
+                async for chunk in stream.chunks:
+                    for event in _objects(decoder.feed(chunk)):
+                        if ended(event):
+                            return event
         except StepError as error:
             log.info("stream of a job: %s: %s", error.failure.code, shown(error.failure.text))
         except OversizedEventError as error:
@@ -179,14 +181,12 @@ class Tracker:
         return event if job.ended(event) else None
 
 
-async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Json]:
-    """The JSON objects that a stream carries as data; anything else in it (heartbeats, garbage) is passed over."""
-    decoder = SseDecoder()
-    async for chunk in chunks:
-        for event in decoder.feed(chunk):
-            try:
-                data = orjson.loads(event.data)
-            except ValueError:
-                continue
-            if isinstance(data, dict):
-                yield data
+def _objects(events: Iterable[ServerSentEvent]) -> Iterator[Json]:
+    """The JSON objects that events carry as data; anything else (heartbeats, garbage) is passed over."""
+    for event in events:
+        try:
+            data = orjson.loads(event.data)
+        except ValueError:
+            continue
+        if isinstance(data, dict):
+            yield data

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -103,7 +103,8 @@ class Watched:
         try:
             async with self._transport.stream(self._noted(request), limits) as stream:
                 self._watch.moved()
-                yield Stream(stream.response, self._moving(stream.chunks))
+                async with aclosing(self._moving(stream.chunks)) as chunks:
+                    yield Stream(stream.response, chunks)
         finally:
             self._watch.moved()
 
@@ -124,7 +125,7 @@ class Watched:
     def _noting(self, part: bytes | Pourable) -> bytes | Pourable:
         return part if isinstance(part, bytes) else _Noted(part, self._watch, self._check)
 
-    async def _moving(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _moving(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         async for chunk in chunks:
             self._watch.moved()
             self._check()

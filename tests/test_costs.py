@@ -52,7 +52,7 @@ async def test_requests_connections_and_tasks(small: Archive, monkeypatch: pytes
 
     def factory(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
         nonlocal tasks
-        code = Path(work.cr_code.co_filename)
+        code = Path(work.cr_code.co_filename)  # a coroutine's: no generator is left for the loop to close
         tasks += "anyio" in code.parts or (PACKAGE in code.parents and "sandbox" not in code.parts)
         return asyncio.Task(work, loop=loop, **options)
 
@@ -66,7 +66,8 @@ async def test_requests_connections_and_tasks(small: Archive, monkeypatch: pytes
         assert requests["lightreach", "init"] == ROWS // 25
         assert requests["lightreach", "put"] == ROWS
         assert requests["lightreach", "stream"] <= ROWS // 25 + 5
-    assert connections["opened"] <= 64 + 2 * 16  # transfers at a time, and inits and streams
+    # transfers and inits at a time; a stream that is left once its job is done may take its connection along
+    assert connections["opened"] <= 64 + 16 + ROWS // 25 + 5
     assert tasks < ROWS // 2
 
 
