@@ -107,10 +107,11 @@ class Fleet:
                     gone = self._crew.close()
                 await self._ask(partial(self._leases.dismiss, gone))
                 await self._clock.sleep(await self._ask(self._leases.lapse))
-                await self._tell(everything=True)
+                await self._tell()
+                self._count_costs()
+                await self._tell(earlier=True)
                 if self._order is Order.GO_ON and not self._account.limited:
                     await self._carry_out(Asks.HALFWAY, await self._ask(self._leases.left))
-                    await self._tell(everything=True)
                 await self._ask(self._leases.clear)
                 return await self._account.finish(self._ledger, interrupted=self._order > Order.GO_ON)
 
@@ -188,19 +189,23 @@ class Fleet:
         if now >= self._tell_at:
             await self._tell()
             self._tell_at = now + max(_TELL_EVERY, _TELL_SELDOM * (self._clock.monotonic() - now))
+        self._count_costs()
+
+    def _count_costs(self) -> None:
+        """Stop at the user's limits."""
         if self._order is Order.GO_ON and self._account.spent(0) is not None:
             self._account.wind_down()
 
-    async def _tell(self, *, everything: bool = False) -> None:
+    async def _tell(self, *, earlier: bool = False) -> None:
         """Tell how rows ended, as the ledger has it.
 
         Args:
-            everything: also of rows that an earlier run completed; else only what surely came to an end by now.
+            earlier: not of what this run brought to an end by now, but of what earlier runs did.
         """
         for provider, span in await self._ask(self._leases.claimed):
-            if span in self._whole and not everything:
+            if span in self._whole and not earlier:
                 continue
-            rows, open_ = await self._ask(partial(self._leases.ended, provider, span, everything=everything))
+            rows, open_ = await self._ask(partial(self._leases.ended, provider, span, earlier=earlier))
             for row in rows:
                 event = ended(row, self._account.run_id)
                 if event.state == State.COMPLETED and not self._account.knows(event.row):

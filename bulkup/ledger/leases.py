@@ -329,22 +329,23 @@ class Leases:
         with self._ledger.transaction() as connection:
             return list(connection.scalars(query.limit(count)))
 
-    def ended(self, provider: str, span: Span, *, everything: bool) -> tuple[list[dict[str, Any]], bool]:
+    def ended(self, provider: str, span: Span, *, earlier: bool) -> tuple[list[dict[str, Any]], bool]:
         """The rows of a span that came to an end in this run, and whether it has any that did not.
 
         Args:
-            everything: those too that an earlier run brought to an end.
+            earlier: those instead that came to an end in an earlier run.
         """
         d = documents.c
         there = and_(d.admitted_by == self._run_id, d.provider == provider, *within(span))
         at_end = d.state.in_([State.COMPLETED.value, State.FAILED.value, State.UNKNOWN.value])
         columns = (d.key, d.row, d.provider, d.filename, d.state, d.size, d.document_id, d.run_id)
-        query = select(*columns, d.stage, d.error_code, d.error).where(there, at_end).order_by(d.row)
+        then = d.run_id.is_distinct_from(self._run_id) if earlier else d.run_id == self._run_id
+        query = select(*columns, d.stage, d.error_code, d.error).where(there, at_end, then).order_by(d.row)
         fed = select(shards.c.fed).where(shards.c.id == span.id)
         with self._ledger.transaction() as connection:
             open_ = not connection.scalar(fed) or connection.scalar(select(exists().where(there, ~at_end)))
-            found = connection.execute(query if everything else query.where(d.run_id == self._run_id))
-            return [{str(name): value for name, value in row.items()} for row in found.mappings()], bool(open_)
+            found = connection.execute(query).mappings()
+            return [{str(name): value for name, value in row.items()} for row in found], bool(open_)
 
     def _spans(self, which: ColumnElement[bool]) -> list[tuple[str, Span]]:
         query = select(shards).where(self._mine, which).order_by(shards.c.id)
