@@ -10,7 +10,7 @@ ROUNDS ?= 5
 EXAMPLES ?= 2000
 IN_ANY_DATABASE := $(patsubst %,tests/test_%.py,run resume conformance crashes loanpro kompliant_upload mixed orphans verify fleet)
 
-.PHONY: help demo test lint types imports unit test-slow test-s3 test-postgresql kills losses soak bench bench-pace bench-scale fuzz clean
+.PHONY: help demo test lint types imports unit test-slow test-s3 test-postgresql kills losses soak bench bench-pace bench-cores bench-scale fuzz clean
 
 help:
 	@echo 'make demo       install, then send a sample archive to the built-in sandbox'
@@ -23,6 +23,7 @@ help:
 	@echo 'make soak       send 100000 rows with faults on each step, and look for what is lost or grows: ROWS=100000'
 	@echo 'make bench      measure speed against curl, s5cmd, rclone and scripts, in turn: ROUNDS=5'
 	@echo 'make bench-pace measure how much of an unknown rate limit is used, and adaptive concurrency: ROUNDS=3'
+	@echo 'make bench-cores measure one process against two, and a ledger in PostgreSQL against SQLite: ROUNDS=5'
 	@echo 'make bench-scale measure what a ledger in PostgreSQL costs, and simulate 1 to 200 workers with that'
 	@echo 'make fuzz       look for what breaks on 2,000 random examples of each property'
 	@echo 'make clean      remove what these made'
@@ -69,6 +70,9 @@ bench: $(VENV)/developing
 
 bench-pace: $(VENV)/developing
 	$(BIN)/python -m benchmarks.pace --rounds $(ROUNDS)
+
+bench-cores: $(VENV)/developing
+	$(BIN)/python -m benchmarks.cores --rounds $(ROUNDS)
 
 bench-scale: $(VENV)/developing
 	$(BIN)/python -m benchmarks.scale_costs --output $(VENV)/scale-costs.json
