@@ -4,10 +4,9 @@
     python -m benchmarks.scale --costs costs.json [--only VENDOR ...] [--rows 50000] [--output FILE]
 
 For each vendor a table: files a second, what part of so many single workers that is, what one more worker gives, and
-what binds. Then the knee, the most workers that each do 80 % of a single one, and where it goes when one cost is
-halved or doubled. The simulation is
-`benchmarks.scale_workers`; `benchmarks.scale_model` says what it is told: costs that were measured, and a world that is
-assumed.
+what binds. Then the knee, the most workers that each do 80 % of a single one. For two vendors also where it goes when
+one thing is halved, doubled, or made ten times as much. The simulation is `benchmarks.scale_workers`;
+`benchmarks.scale_model` says what it is told: costs that were measured, and a world that is assumed.
 """
 
 from __future__ import annotations
@@ -76,8 +75,7 @@ KNOBS: Mapping[str, Callable[[Case, float], Case]] = {
     "the way to the ledger": lambda case, by: _world(case, by, "trip"),
     "taking a row in": lambda case, by: _costs(case, by, "admit", "cut"),
 }
-"""What may be halved or doubled."""
-
+"""What may be turned, by these."""
 
 FACTORS = {"halved": 0.5, "doubled": 2, "tenfold": 10}
 
@@ -131,9 +129,9 @@ def measure(pool: Executor, flow: Flow, case: Case) -> tuple[list[Outcome], list
 
 
 def sensitivity(pool: Executor, flow: Flow, case: Case) -> dict[str, list[tuple[int, float]]]:
-    """The knee and its files per second as things are, and with each knob halved and doubled."""
+    """The knee and its files per second as things are and, of a vendor that is studied, with each knob turned."""
     found = {"as it is": [pool.submit(studied, flow, case)]}
-    for name, turn in KNOBS.items():
+    for name, turn in KNOBS.items() if flow.name in _STUDIED else ():
         found[name] = [pool.submit(studied, flow, turn(case, factor)) for factor in FACTORS.values()]
     return {name: [each.result() for each in futures] for name, futures in found.items()}
 
@@ -167,12 +165,11 @@ def main() -> None:
             print("\n".join(table(flow, free)))
             print("\n".join(table(replace(flow, name=f"{flow.name}, {LIMIT:g} requests/s"), limited)), flush=True)
             facts[flow.name] = {"free": list(map(_facts, free)), "limited": list(map(_facts, limited))}
-            if flow.name in _STUDIED:
-                knees = sensitivity(pool, flow, case)
-                print(f"  {'knee: workers, files/s':32}" + "".join(f"{name:>16}" for name in FACTORS))
-                for name, results in knees.items():
-                    print(f"  {name:32}" + "".join(f"{at:>8}{rate:>8.0f}" for at, rate in results), flush=True)
-                facts[f"{flow.name}: knees"] = knees
+            knees = sensitivity(pool, flow, case)
+            print(f"  {'knee: workers, files/s':32}" + "".join(f"{name:>16}" for name in FACTORS))
+            for name, results in knees.items():
+                print(f"  {name:32}" + "".join(f"{at:>8}{rate:>8.0f}" for at, rate in results), flush=True)
+            facts[f"{flow.name}: knees"] = knees
     if given.output is not None:
         given.output.write_text(json.dumps(facts, indent=1))
 

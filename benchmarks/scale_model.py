@@ -86,7 +86,7 @@ class World:
 
     Attributes:
         rows: of the manifest.
-        concurrency: uploads in flight, of each worker.
+        concurrency: uploads in flight, of each worker, as far as bulkup takes so many for all of them.
         api, store, job: from and to: how long an answer takes, and a job after the last byte.
         per_second, parallel: requests that the vendor's API takes.
         cores: of the ledger's server.

@@ -24,6 +24,7 @@ PARKED = inf
 _SHARDS_EACH, _FEWEST, _MOST = 16, 25, 2000  # as in `bulkup.fleet`
 _LOOK_EVERY, _TELL_EVERY, _TELL_SELDOM = 0.25, 1.0, 10  # likewise
 _RENEW_EVERY = 1.0  # as in `bulkup.worker`
+_MOST_UPLOADS = 1000  # `--concurrency` is for all workers together, and `bulkup.config` takes no more
 
 
 @dataclass
@@ -117,7 +118,8 @@ class Simulation:
             yield from self.ask(me, alone.times(self.world.rows))
         began = self.now
         before = self.ledger.busy
-        crew = [Worker(self, terms) for terms in Terms(concurrency=self.world.concurrency * workers).shared(workers)]
+        uploads = min(self.world.concurrency * workers, _MOST_UPLOADS)
+        crew = [Worker(self, terms) for terms in Terms(concurrency=uploads).shared(workers)]
         for worker in crew:
             self.start(worker.live())
         tell_at = self.now

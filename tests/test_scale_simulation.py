@@ -13,6 +13,7 @@ from benchmarks.scale import FLOWS, KNOBS, knee
 from benchmarks.scale_model import Cost, Costs, Flow, Log, Outcome, Station, World
 from benchmarks.scale_workers import Simulation
 from bulkup import fleet, worker
+from bulkup.config import Settings
 
 _NOTHING: dict[str, Any] = {f.name: Cost(0.0, 0.0) if f.type == "Cost" else 0.0 for f in fields(Costs)}
 FREE = Costs(**_NOTHING)
@@ -75,6 +76,12 @@ def test_what_bulkup_allows_itself_caps_the_rate() -> None:
     assert outcome.binds == "jobs followed"
 
 
+def test_workers_share_the_uploads_that_bulkup_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight for all of them, of 0.2 s each, are 40 files/s, however many workers there are."""
+    monkeypatch.setattr(model, "_MOST_UPLOADS", 8)
+    assert sending(run(4)) == pytest.approx(40, rel=0.01)
+
+
 def test_commits_share_a_flush() -> None:
     """Whoever commits while the log is flushed waits for the next flush, and all who wait share it."""
     log = Log(1.0)
@@ -99,6 +106,9 @@ def test_it_deals_out_work_as_the_fleet_does() -> None:
     for name in ("_SHARDS_EACH", "_FEWEST", "_MOST", "_LOOK_EVERY", "_TELL_EVERY", "_TELL_SELDOM"):
         assert getattr(model, name) == getattr(fleet, name)
     assert model._RENEW_EVERY == worker._HEARS_WITHIN
+    Settings(concurrency=model._MOST_UPLOADS)
+    with pytest.raises(ValueError, match="less than or equal"):
+        Settings(concurrency=model._MOST_UPLOADS + 1)
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(lambda n: min(n, 50.0), 62), (lambda n: n**0.5, 1), (float, 200)])
