@@ -68,7 +68,7 @@ documents = Table(
     Column("stored_at", Text),
     Column("finished_at", Text),
     Index("documents_by_plan", "admitted_by", "provider", "bundled", "share", "row"),
-    # PostgreSQL: a mark changes no column that is in an index, and finds room on its row's page, so no index grows by it
+    # PostgreSQL: a mark changes no column that an index has, and finds room on its row's page: so no index grows by it
     Index("documents_by_state", "state").ddl_if(dialect="sqlite"),
     postgresql_with={"fillfactor": 70},
 )
