@@ -115,6 +115,9 @@ class Cluster:
             await self._clock.sleep(_LOOKS_EVERY)
         return True
 
+    def kill(self, names: Collection[str]) -> None:
+        """See `Crew.kill`: those of other machines are left to themselves."""
+
     def gone(self, registered: Collection[str]) -> frozenset[str]:
         """See `Crew.gone`."""
         late = self._clock.monotonic() - _REGISTERS_WITHIN

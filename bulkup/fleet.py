@@ -47,6 +47,9 @@ class Crew(Protocol):
     async def start(self, assignment: Assignment) -> str:
         """Have one more worker, soon; gives the name that it will have."""
 
+    def kill(self, names: Collection[str]) -> None:
+        """End workers that stand still, where that can be done from here."""
+
     def gone(self, registered: Collection[str]) -> frozenset[str]:
         """The names of those that surely are no more, since the last time; told which the ledger knows."""
 
@@ -149,7 +152,9 @@ class Fleet:
                 index = free.pop()
                 names[await self._crew.start(replace(self._pattern, terms=shares[index]))] = index
             await self._clock.sleep(_LOOK_EVERY)
-            gone = self._crew.gone([worker.name for worker in await self._team()])
+            team = await self._team()
+            self._crew.kill([worker.name for worker in team if worker.silent])  # before anything is written
+            gone = self._crew.gone([worker.name for worker in team])
             await self._ask(partial(self._leases.expire, gone))
             team = await self._team()
             await self._listen(team, before)

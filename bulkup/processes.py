@@ -57,6 +57,11 @@ class Processes:
             process.stdin.flush()
         return name
 
+    def kill(self, names: Collection[str]) -> None:
+        """See `Crew.kill`: with them ends what they hold of a SQLite file."""
+        for name in self._alive.keys() & set(names):
+            self._alive[name].kill()
+
     def gone(self, registered: Collection[str]) -> frozenset[str]:
         """See `Crew.gone`."""
         gone = set()

@@ -72,6 +72,7 @@ class Web:
     crowd: asyncio.Event = field(default_factory=asyncio.Event)
     in_flight: int = 0
     most_in_flight: int = 0
+    connections: set[asyncio.Transport] = field(default_factory=set)
 
     def put(self, path: str, data: bytes) -> str:
         """Keep an object; gives its URL."""
@@ -80,6 +81,8 @@ class Web:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
+        if request.transport is not None:
+            self.connections.add(request.transport)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         if self.in_flight >= self.together:
@@ -156,6 +159,8 @@ async def serving(tls: SSLContext | None = None) -> AsyncIterator[Web]:
         held.url = f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
         yield held
     finally:
+        for connection in held.connections:  # what nobody reads would keep it open
+            connection.abort()
         await runner.cleanup()
 
 

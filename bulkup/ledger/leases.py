@@ -8,7 +8,7 @@ fails otherwise. An id is never given again, so a worker that was given up stays
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -78,6 +78,7 @@ class Worker:
         name: as it registered.
         ended: it may write no more.
         lost: it was given up, and did not say that it ended.
+        silent: its lease is over, and it was not given up yet.
         requests: how many it sent.
     """
 
@@ -85,6 +86,7 @@ class Worker:
     name: str
     ended: bool
     lost: bool
+    silent: bool
     requests: int
 
 
@@ -138,6 +140,13 @@ class Lease:
         self._until = self._began + _USED * self._seconds
 
 
+_STANDING_STILL: Mapping[str, Callable[[int], str]] = {
+    "sqlite": lambda lease: f"PRAGMA busy_timeout={2 * lease + 10_000}",
+    "postgresql": lambda lease: f"SET idle_in_transaction_session_timeout = {lease}",
+}
+"""What a worker's connection is told for the case that one stands still in the middle of a transaction, by the dialect;
+milliseconds. It holds all of SQLite until the coordinator ends it, and of PostgreSQL rows until the server does."""
+
 _LONG_AGO = 1.0
 """When the lease of a worker was over that is no more; of one that ended by itself it is 0."""
 
@@ -170,6 +179,7 @@ class Leases:
         """Make a worker known, under a name of its own; from now on it writes only while it holds its lease."""
         facts = {"run_id": self._run_id, "name": name, "ended": False, "told": Order.GO_ON, "requests": 0}
         with self._ledger.transaction() as connection:
+            connection.exec_driver_sql(_STANDING_STILL[connection.dialect.name](int(1000 * seconds)))
             connection.execute(insert(workers).values(**facts, lease_until=_Now() + seconds))
             lease = Lease(connection.execute(select(workers.c.id).where(workers.c.name == name)).scalar_one(), seconds)
         self._ledger.lease = lease
@@ -266,12 +276,17 @@ class Leases:
             connection.execute(update(workers).where(workers.c.run_id == self._run_id).values(told=order))
 
     def expire(self, gone: Collection[str] = ()) -> None:
-        """Give up workers whose lease is over, and those of a name that surely are no more."""
+        """Give up workers whose lease is over, and those of a name that surely are no more.
+
+        If there are none it only reads: nobody can keep it waiting.
+        """
         at_work = and_(workers.c.run_id == self._run_id, ~workers.c.ended)
+        over, surely = workers.c.lease_until < _Now(), workers.c.name.in_(gone)
         with self._ledger.transaction() as connection:
-            connection.execute(update(workers).where(at_work, workers.c.lease_until < _Now()).values(ended=True))
-            surely = update(workers).where(at_work, workers.c.name.in_(gone))
-            connection.execute(surely.values(ended=True, lease_until=_LONG_AGO))
+            if not connection.scalar(select(exists().where(at_work, or_(over, surely)))):
+                return
+            connection.execute(update(workers).where(at_work, over).values(ended=True))
+            connection.execute(update(workers).where(at_work, surely).values(ended=True, lease_until=_LONG_AGO))
 
     def dismiss(self, gone: Collection[str]) -> None:
         """Give up all workers, of whom those of some names surely are no more; see `lapse` for the others."""
@@ -282,12 +297,13 @@ class Leases:
     def team(self) -> list[Worker]:
         """The workers of the run."""
         w = workers.c
-        query = select(w.id, w.name, w.lease_until, w.ended, w.requests).where(w.run_id == self._run_id)
+        silent = and_(~w.ended, w.lease_until < _Now())
+        query = select(w.id, w.name, w.ended, and_(w.ended, w.lease_until > 0), silent, w.requests)
         with self._ledger.transaction() as connection:
-            found = connection.execute(query.order_by(w.id)).all()
+            found = connection.execute(query.where(w.run_id == self._run_id).order_by(w.id)).all()
         return [
-            Worker(id_, name, ended, ended and lease_until > 0, requests)
-            for id_, name, lease_until, ended, requests in found
+            Worker(id_, name, ended, bool(lost), bool(silent), requests)
+            for id_, name, ended, lost, silent, requests in found
         ]
 
     def heard(self, after: int) -> list[tuple[int, str, str]]:

@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text
+from sqlalchemy import (
+    DDL,
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    event,
+)
 
 VERSION = 3
 """Of the schema. A ledger with a higher one was written by a newer bulkup and is refused."""
@@ -68,10 +82,13 @@ documents = Table(
     Column("stored_at", Text),
     Column("finished_at", Text),
     Index("documents_by_plan", "admitted_by", "provider", "bundled", "share", "row"),
-    # PostgreSQL: a mark changes no column that an index has, and finds room on its row's page: so no index grows by it
     Index("documents_by_state", "state").ddl_if(dialect="sqlite"),
-    postgresql_with={"fillfactor": 70},
 )
+
+_ROOM = "ALTER TABLE documents SET (fillfactor = 70)"
+"""PostgreSQL: a mark changes no column that an index has, and finds room on its row's page. So no index grows by it."""
+
+event.listen(documents, "after_create", DDL(_ROOM).execute_if(dialect="postgresql"))  # type: ignore[no-untyped-call]  # it has no types
 
 former_documents = Table(
     "former_documents",
@@ -137,7 +154,7 @@ UPGRADES: Mapping[int, Mapping[str, Sequence[str]]] = {
         "postgresql": (
             'ALTER TABLE documents ALTER COLUMN share TYPE TEXT COLLATE "C"',
             "DROP INDEX documents_by_state",
-            "ALTER TABLE documents SET (fillfactor = 70)",
+            _ROOM,
         ),
     },
 }
